@@ -1,0 +1,280 @@
+"""The three tables of preference data, the tables around them, and the ids that join them.
+
+Everything below the ``pairs`` room depends on this file and on nothing else of the project.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
+RATINGS = pl.List(
+    pl.Struct({"dimension": pl.String, "value": pl.Float64, "annotator": pl.String, "rationale": pl.String})
+)
+PAIR_VOTES = pl.List(
+    pl.Struct(
+        {
+            "annotator": pl.String,
+            "dimension": pl.String,
+            "choice": pl.String,
+            "strength": pl.Float64,
+            "rationale": pl.String,
+        }
+    )
+)
+PROVENANCE = pl.List(pl.Struct({"source": pl.String, "uri": pl.String, "row": pl.Int64, "batch": pl.String}))
+
+
+@dataclass(frozen=True)
+class Column:
+    dtype: pl.DataType | type[pl.DataType]
+    description: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A named table: its columns in order, and the columns that identify a row."""
+
+    name: str
+    key: tuple[str, ...]
+    columns: Mapping[str, Column]
+
+    @property
+    def schema(self) -> pl.Schema:
+        return pl.Schema({name: column.dtype for name, column in self.columns.items()})
+
+    def empty(self) -> pl.DataFrame:
+        return pl.DataFrame(schema=self.schema)
+
+    def frame(self, rows: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
+        """Rows as a frame of exactly this schema; a missing column is null."""
+        return pl.DataFrame(list(rows), schema=self.schema, strict=True, orient="row")
+
+    def conform(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The frame with exactly these columns in this order; ``ValueError`` names what does not fit."""
+        missing = [name for name in self.columns if name not in frame.columns]
+        extra = [name for name in frame.columns if name not in self.columns]
+        if missing or extra:
+            raise ValueError(f"table {self.name}: missing columns {missing}, unexpected columns {extra}")
+        return frame.select(pl.col(name).cast(column.dtype) for name, column in self.columns.items())
+
+
+_ID = Column(pl.String, "Content hash, 32 hex characters.")
+_SOURCE = {
+    "source": Column(pl.String, "Name of the source in the pipeline file."),
+    "uri": Column(pl.String, "File or hub location the row was read from."),
+    "row": Column(pl.Int64, "Row number in the file, from 1."),
+    "batch": Column(pl.String, "Ingestion batch (partition key)."),
+}
+_PROMPT = {
+    "prompt_id": _ID,
+    "messages": Column(MESSAGES, "The conversation up to the answer."),
+    "images": Column(pl.List(pl.String), "URIs of images that belong to the prompt."),
+    "context": Column(pl.String, "Criterion or scenario under which answers are compared, if any."),
+    "metadata": Column(pl.String, "Everything else the source said of the prompt, as JSON."),
+}
+_COMPLETION = {
+    "completion_id": _ID,
+    "prompt_id": Column(pl.String, "The prompt it answers."),
+    "messages": Column(MESSAGES, "The answer, one or more turns."),
+    "model": Column(pl.String, "Who wrote it, if known."),
+    "ratings": Column(RATINGS, "Absolute judgements, one for each dimension and annotator."),
+}
+
+RAW = Table(
+    "raw",
+    ("batch", "uri", "row"),
+    {
+        **_SOURCE,
+        "payload": Column(pl.String, "The row as JSON; the text as read where it is no JSON."),
+        "code": Column(pl.String, "Why the row cannot be read; null when it can."),
+        "reason": Column(pl.String, "The same in a sentence."),
+    },
+)
+RECORD_PROMPTS = Table("record_prompts", ("prompt_id", "uri", "row"), {**_PROMPT, **_SOURCE})
+RECORD_COMPLETIONS = Table("record_completions", ("completion_id", "uri", "row"), {**_COMPLETION, **_SOURCE})
+RECORD_VOTES = Table(
+    "record_votes",
+    ("completion_a", "completion_b", "annotator", "dimension", "uri", "row"),
+    {
+        "completion_a": Column(pl.String, "The completion with the smaller id."),
+        "completion_b": Column(pl.String, "The completion with the larger id."),
+        "annotator": Column(pl.String, "Who judged; `unknown` when the source does not say."),
+        "dimension": Column(pl.String, "What was judged; `overall` when the source does not say."),
+        "choice": Column(pl.String, "`a`, `b` or `tie`."),
+        "strength": Column(pl.Float64, "How much better, in the source's unit; null when not said."),
+        "rationale": Column(pl.String, "Why, in the annotator's words."),
+        **_SOURCE,
+    },
+)
+QUARANTINE = Table(
+    "quarantine",
+    ("batch", "uri", "row"),
+    {
+        **_SOURCE,
+        "code": Column(pl.String, "Which rule refused the row."),
+        "reason": Column(pl.String, "What was wrong and where, in a sentence."),
+        "payload": Column(pl.String, "The row as read, whole."),
+    },
+)
+PROMPTS = Table(
+    "prompts",
+    ("prompt_id",),
+    {
+        **_PROMPT,
+        "split": Column(pl.String, "`train`, `validation` or `test`; all pairs of a prompt share it."),
+        "provenance": Column(PROVENANCE, "Every row that held this prompt."),
+    },
+)
+COMPLETIONS = Table(
+    "completions",
+    ("completion_id",),
+    {**_COMPLETION, "provenance": Column(PROVENANCE, "Every row that held this completion.")},
+)
+PAIRS = Table(
+    "pairs",
+    ("pair_id",),
+    {
+        "pair_id": Column(pl.String, "Content hash of the two completions; orientation does not change it."),
+        "prompt_id": Column(pl.String, "The prompt; null when the two completions answer different prompts."),
+        "chosen_id": Column(pl.String, "Completion that the votes prefer (the smaller id in a tie)."),
+        "rejected_id": Column(pl.String, "The other completion."),
+        "p_chosen": Column(pl.Float64, "Share of vote weight for the chosen side; 0.5 is a tie."),
+        "strength": Column(pl.Float64, "Mean strength of the votes for the chosen side; null when not said."),
+        "votes": Column(PAIR_VOTES, "Every vote; choice is `chosen`, `rejected` or `tie`."),
+        "split": Column(pl.String, "`train`, `validation` or `test`."),
+        "provenance": Column(PROVENANCE, "Every row a vote came from."),
+    },
+)
+PAIR_DROPS = Table(
+    "pair_drops",
+    ("pair_id",),
+    {
+        "pair_id": _ID,
+        "chosen_id": Column(pl.String, "One completion."),
+        "rejected_id": Column(pl.String, "The other."),
+        "code": Column(pl.String, "Which rule dropped the comparison."),
+        "reason": Column(pl.String, "The same in a sentence."),
+        "provenance": Column(PROVENANCE, "Every row a vote came from."),
+    },
+)
+EMBEDDINGS = Table(
+    "embeddings",
+    ("id",),
+    {
+        "id": Column(pl.String, "Completion id."),
+        "key": Column(pl.String, "Store key: the embedder, its model and settings."),
+        "n_tokens": Column(pl.Int64, "Tokens before truncation."),
+        "truncated": Column(pl.Boolean, "Whether the text was longer than the model reads."),
+    },
+)
+CLUSTERS = Table(
+    "clusters",
+    ("id",),
+    {
+        "id": Column(pl.String, "Completion or pair id, as the clusterer says."),
+        "cluster": Column(pl.Int32, "Cluster number."),
+        "distance": Column(pl.Float32, "Euclidean distance to the centroid."),
+    },
+)
+CENTROIDS = Table(
+    "centroids",
+    ("cluster",),
+    {
+        "cluster": Column(pl.Int32, "Cluster number."),
+        "label": Column(pl.String, "Words that set the cluster apart."),
+        "size": Column(pl.Int64, "Members."),
+        "mean_distance": Column(pl.Float32, "Mean distance of members to the centroid."),
+        "centroid": Column(pl.List(pl.Float32), "The centre."),
+    },
+)
+PAIR_SCORES = Table(
+    "pair_scores",
+    ("pair_id",),
+    {
+        "pair_id": _ID,
+        "score": Column(pl.Float64, "The number that selectors rank by."),
+        "spread": Column(pl.Float64, "Its standard deviation over members; null for a single scorer."),
+        "p_correct": Column(pl.Float64, "Calibrated probability that the label is right; null when not known."),
+        "score_chosen": Column(pl.Float64, "Score of the chosen completion alone."),
+        "score_rejected": Column(pl.Float64, "Score of the rejected completion alone."),
+        "category": Column(pl.String, "Named band of the score, as the scorer documents."),
+    },
+)
+DECISIONS = Table(
+    "subset",
+    ("pair_id",),
+    {
+        "pair_id": _ID,
+        "selected": Column(pl.Boolean, "Whether the pair trains."),
+        "rank": Column(pl.Int64, "Order of selection from 1; null when the pair was never a candidate."),
+        "score": Column(pl.Float64, "The number it was ranked by."),
+        "reason": Column(pl.String, "Why it was kept or not, as `code` or `code: detail`."),
+        "weight": Column(pl.Float64, "Weight of the pair in the loss."),
+        "stage": Column(pl.Int64, "Training stage, from 1."),
+    },
+)
+REFERENCE_LOGPS = Table(
+    "reference_logps",
+    ("completion_id",),
+    {
+        "completion_id": _ID,
+        "key": Column(pl.String, "Store key: model, template and length."),
+        "logp": Column(pl.Float64, "Sum of log-probabilities of the completion's tokens, in nats."),
+        "n_tokens": Column(pl.Int64, "Completion tokens counted."),
+        "truncated": Column(pl.Boolean, "Whether completion tokens were cut off."),
+    },
+)
+EVALUATIONS = Table(
+    "evaluation",
+    ("checkpoint", "metric", "subset"),
+    {
+        "checkpoint": Column(pl.String, "Checkpoint, scorer or baseline that was evaluated."),
+        "version": Column(pl.String, "Its version; null for a baseline."),
+        "metric": Column(pl.String, "What was measured."),
+        "subset": Column(pl.String, "Slice of the data, `all` for the whole."),
+        "value": Column(pl.Float64, "The value."),
+        "lo": Column(pl.Float64, "Lower end of the 95 % interval; null when none is defined."),
+        "hi": Column(pl.Float64, "Upper end."),
+        "n": Column(pl.Int64, "Items measured."),
+        "baseline": Column(pl.Boolean, "Whether this row is a baseline (longer, shorter, random, untrained)."),
+    },
+)
+
+
+def content_id(*parts: Any) -> str:
+    """Hash of canonical JSON, 32 hex characters."""
+    text = json.dumps(parts, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _turns(messages: Iterable[Mapping[str, str]]) -> list[list[str]]:
+    return [[m["role"], m["content"]] for m in messages]
+
+
+def prompt_id(messages: Iterable[Mapping[str, str]], images: Iterable[str] = (), context: str | None = None) -> str:
+    """Id of a prompt: its turns, images and context."""
+    return content_id("prompt", _turns(messages), list(images), context)
+
+
+def completion_id(prompt: str, messages: Iterable[Mapping[str, str]]) -> str:
+    """Id of a completion of a prompt: the prompt's id and the answer's turns."""
+    return content_id("completion", prompt, _turns(messages))
+
+
+def pair_id(completion_a: str, completion_b: str) -> str:
+    """Id of a comparison; the order of the two completions does not matter."""
+    return content_id("pair", *sorted((completion_a, completion_b)))
+
+
+def content_hash(frame: pl.DataFrame, key: Iterable[str]) -> str:
+    """Data version of a table: hash of its rows ordered by ``key``, independent of row order and chunking."""
+    frame = frame.sort(list(key), nulls_last=True)
+    hasher = hashlib.sha256(json.dumps([(n, str(t)) for n, t in frame.schema.items()]).encode())
+    for part in frame.iter_slices(100_000):
+        hasher.update(part.write_ndjson().encode())
+    return hasher.hexdigest()[:32]

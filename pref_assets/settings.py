@@ -1,0 +1,54 @@
+"""A method is its configuration: the base of every configured thing, and references between them."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+@dataclass(frozen=True)
+class Ref:
+    """Marks a field as the name of another entry of the same pipeline file.
+
+    The pipeline's spec resolves every marked field: an unknown name is an error with the YAML line, and a
+    known one becomes an edge of the asset graph.
+    """
+
+    stage: str
+
+
+EmbeddingsName = Annotated[str, Ref("embeddings")]
+ClustersName = Annotated[str, Ref("clusters")]
+RewardModelName = Annotated[str, Ref("reward_models")]
+ScoresName = Annotated[str, Ref("scores")]
+SubsetName = Annotated[str, Ref("subsets")]
+ReferenceName = Annotated[str, Ref("reference_logps")]
+CheckpointName = Annotated[str, Ref("checkpoints")]
+
+
+class Settings(BaseModel):
+    """Immutable, closed configuration. Its fields are a method's hyper-parameters, documented and bounded."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    def digest(self) -> str:
+        """Content hash (16 hex characters) of the type and every field, for versions and store keys."""
+        return digest({"class": type(self).__name__, **self.model_dump(mode="json")})
+
+    def references(self) -> list[tuple[str, str, str]]:
+        """Names of other entries that this one reads, as ``(field, stage, name)``."""
+        found = []
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            for ref in (m for m in field.metadata if isinstance(m, Ref)):
+                names = value if isinstance(value, (list, tuple)) else [value]
+                found += [(name, ref.stage, each) for each in names if each is not None]
+        return found
+
+
+def digest(value: Any) -> str:
+    """Content hash (16 hex characters) of any JSON-serialisable value; key order does not matter."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
