@@ -3,7 +3,7 @@
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict
 
@@ -42,10 +42,16 @@ class Settings(BaseModel):
         found = []
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
-            for ref in (m for m in field.metadata if isinstance(m, Ref)):
-                names = value if isinstance(value, (list, tuple)) else [value]
+            names = value if isinstance(value, (list, tuple)) else [value]
+            for ref in (*(m for m in field.metadata if isinstance(m, Ref)), *_nested_refs(field.annotation)):
                 found += [(name, ref.stage, each) for each in names if each is not None]
         return found
+
+
+def _nested_refs(annotation: Any) -> list[Ref]:
+    """Marks inside ``list[...]`` and ``... | None``, which Pydantic leaves in the annotation."""
+    marks = [mark for mark in getattr(annotation, "__metadata__", ()) if isinstance(mark, Ref)]
+    return marks + [ref for argument in get_args(annotation) for ref in _nested_refs(argument)]
 
 
 def digest(value: Any) -> str:

@@ -1,0 +1,49 @@
+from typing import Literal
+
+import pytest
+from pydantic import Field, ValidationError
+
+from pref_assets.settings import EmbeddingsName, ScoresName, Settings, digest
+
+
+class Example(Settings):
+    type: Literal["example"] = "example"
+    quality: ScoresName
+    embeddings: EmbeddingsName | None = None
+    threshold: float = Field(default=0.9, ge=0, le=1)
+    """Largest cosine similarity to what was already kept."""
+
+
+class Sibling(Example):
+    pass
+
+
+def test_references_name_the_field_the_stage_and_the_entry() -> None:
+    assert Example(quality="strength").references() == [("quality", "scores", "strength")]
+    assert Example(quality="strength", embeddings="minilm").references() == [
+        ("quality", "scores", "strength"),
+        ("embeddings", "embeddings", "minilm"),
+    ]
+
+
+def test_digest_follows_every_field_and_the_class() -> None:
+    base = Example(quality="strength")
+    assert base.digest() == Example(quality="strength", threshold=0.9).digest()
+    assert base.digest() != Example(quality="strength", threshold=0.8).digest()
+    assert base.digest() != Sibling(quality="strength").digest()
+
+
+def test_digest_does_not_depend_on_key_order() -> None:
+    assert digest({"a": 1, "b": [1, 2]}) == digest({"b": [1, 2], "a": 1})
+    assert digest([1, 2]) != digest([2, 1])
+
+
+def test_settings_are_closed_and_bounded() -> None:
+    with pytest.raises(ValidationError, match="less than or equal to 1"):
+        Example(quality="strength", threshold=3)
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        Example.model_validate({"quality": "strength", "treshold": 0.5})
+
+
+def test_the_string_under_a_field_is_its_description() -> None:
+    assert Example.model_fields["threshold"].description == "Largest cosine similarity to what was already kept."
