@@ -1,0 +1,27 @@
+"""Everything that decides which pairs train."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from pref_assets.selection.all import All
+from pref_assets.selection.base import Budget, Pool, Selector, Vectors
+from pref_assets.selection.deita import Deita
+from pref_assets.selection.flip_filter import FlipFilter
+from pref_assets.selection.random import Random
+from pref_assets.selection.top_margin import TopMargin
+
+SelectorConfig = Annotated[All | Random | TopMargin | Deita | FlipFilter, Field(discriminator="type")]
+
+__all__ = [
+    "All",
+    "Budget",
+    "Deita",
+    "FlipFilter",
+    "Pool",
+    "Random",
+    "Selector",
+    "SelectorConfig",
+    "TopMargin",
+    "Vectors",
+]
