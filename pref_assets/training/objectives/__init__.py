@@ -1,0 +1,8 @@
+"""Policy objectives: from log-probabilities to a loss for each pair. Pure functions of tensors."""
+
+from pref_assets.training.objectives.dpo import DPO, PairLosses, PairTensors
+
+ObjectiveConfig = DPO
+"""What `objective:` of a policy checkpoint may be; becomes a union discriminated by ``type`` with the second one."""
+
+__all__ = ["DPO", "ObjectiveConfig", "PairLosses", "PairTensors"]

@@ -1,0 +1,126 @@
+"""Unfinished training on disk: one lock, one state file replaced atomically, one log of step metrics."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pref_assets.training.errors import WorkFolderLockedError
+
+if TYPE_CHECKING:
+    import torch
+
+MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+
+
+@dataclass(frozen=True)
+class State:
+    """Everything a step depends on beside the configuration: weights and optimiser moments after ``step`` steps."""
+
+    step: int
+    tensors: dict[str, "torch.Tensor"]
+
+    @classmethod
+    def of(
+        cls, step: int, parameters: Mapping[str, "torch.nn.Parameter"], optimizer: "torch.optim.Optimizer"
+    ) -> "State":
+        tensors = {}
+        for name, parameter in parameters.items():
+            tensors[f"weight/{name}"] = parameter.detach()
+            for moment in MOMENTS:
+                tensors[f"{moment}/{name}"] = optimizer.state[parameter][moment]
+        return cls(step, tensors)
+
+
+@dataclass(frozen=True)
+class WorkFolder:
+    """The folder of one unfinished version; hold ``locked()`` while using it."""
+
+    path: Path
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes out. The lock goes with the process, however it dies.
+
+        Raises:
+            WorkFolderLockedError: another process has it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / "lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise WorkFolderLockedError(
+                    f"{self.path}: another process is training this version; wait for it or stop it"
+                ) from error
+            yield
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def state_file(self) -> Path:
+        return self.path / "state.safetensors"
+
+    def save(self, state: State) -> None:
+        """Replaces the saved state; a reader sees the old or the new one, whole."""
+        from safetensors.torch import save_file
+
+        temporary = self.state_file.with_suffix(".tmp")
+        tensors = {name: tensor.contiguous().cpu() for name, tensor in state.tensors.items()}
+        save_file(tensors, temporary, metadata={"step": str(state.step)})
+        sync(temporary)
+        temporary.replace(self.state_file)
+
+    def restore(self, parameters: Mapping[str, "torch.nn.Parameter"], optimizer: "torch.optim.Optimizer") -> int:
+        """Puts the saved state into ``parameters`` and ``optimizer``; returns its step, 0 when nothing is saved.
+
+        Metrics of steps after that one are forgotten.
+        """
+        import torch
+        from safetensors import safe_open
+
+        if not self.state_file.exists():
+            self.metrics_file.write_text("")
+            return 0
+        with safe_open(self.state_file, "pt") as saved, torch.no_grad():
+            step = int(saved.metadata()["step"])
+            for name, parameter in parameters.items():
+                parameter.copy_(saved.get_tensor(f"weight/{name}"))
+                optimizer.state[parameter] = {
+                    # AdamW keeps its step counter on the CPU.
+                    moment: saved.get_tensor(f"{moment}/{name}").to("cpu" if moment == "step" else parameter.device)
+                    for moment in MOMENTS
+                }
+        lines = self.metrics_file.read_text().splitlines()[:step]
+        self.metrics_file.write_text("".join(f"{line}\n" for line in lines))
+        return step
+
+    def record(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Appends the metrics of a step to ``metrics.jsonl``."""
+        with self.metrics_file.open("a") as file:
+            file.write(json.dumps({"step": step, **metrics}) + "\n")
+
+    def last_metrics(self) -> dict[str, float]:
+        """Metrics of the last recorded step, empty before the first."""
+        lines = self.metrics_file.read_text().splitlines()
+        return {name: value for name, value in json.loads(lines[-1]).items() if name != "step"} if lines else {}
+
+    def clear(self) -> None:
+        """Removes state and metrics once the version is published."""
+        for file in (self.state_file, self.state_file.with_suffix(".tmp"), self.metrics_file):
+            file.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Forces a file or folder to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
