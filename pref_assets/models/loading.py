@@ -1,0 +1,88 @@
+"""From a model reference to something that runs."""
+
+from pathlib import Path
+from typing import Any
+
+from pref_assets.home import cache_dir
+from pref_assets.models.gguf import build_once, convert_model, convert_tokenizer, find_gguf
+from pref_assets.models.reference import PACKAGE, ModelNotFoundError, hub_id, identity, is_local, package_path
+from pref_assets.settings import digest
+
+HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
+"""What is fetched of a hub repository: weights as safetensors only, configuration, tokenizer."""
+
+
+def local_path(reference: str) -> str:
+    """Folder of the model, ready for ``from_pretrained`` or ``SentenceTransformer``.
+
+    A GGUF file is converted once into the cache; a hub id is fetched (or found in the hub's own cache) at its
+    revision. Two processes may ask at once.
+
+    Raises:
+        ModelNotFoundError: no such package, folder or hub repository; the message says what to do.
+    """
+    return str(_folder(reference, tokenizer_only=False))
+
+
+def _folder(reference: str, *, tokenizer_only: bool) -> Path:
+    if not reference.startswith(PACKAGE) and not is_local(reference):
+        return _hub_folder(reference)
+    path = package_path(reference) if reference.startswith(PACKAGE) else Path(reference).expanduser()
+    if not path.exists():
+        raise ModelNotFoundError(f"{reference}: no such folder")
+    gguf = find_gguf(path)
+    if gguf is None:
+        return path
+    stat = gguf.stat()
+    origin = identity(reference) if reference.startswith(PACKAGE) else f"{gguf.resolve()}@{stat.st_mtime_ns}"
+    name = digest({"origin": origin, "bytes": stat.st_size})
+    folder = cache_dir() / "models" / name
+    if not tokenizer_only:
+        return build_once(folder, lambda target: convert_model(gguf, target))
+    if folder.exists():
+        return folder
+    return build_once(folder.with_name(f"{name}-tokenizer"), lambda target: convert_tokenizer(gguf, target))
+
+
+def _hub_folder(reference: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    name, revision = hub_id(reference)
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=HUB_FILES))
+    except Exception as error:
+        raise ModelNotFoundError(
+            f"{reference}: cannot get {name!r} from the Hugging Face hub ({type(error).__name__}: {error}). "
+            "Check the name, the revision and the network, or use a local folder or `package://…`"
+        ) from error
+
+
+def load_tokenizer(reference: str) -> Any:
+    """The tokenizer, with a pad token (the end token where the model has none of its own)."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(_folder(reference, tokenizer_only=True))
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def pick_device() -> str:
+    """``cuda`` when there is one, else ``cpu``."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def load_causal_lm(reference: str, device: str | None = None) -> Any:
+    """The language model in eval mode, on ``device`` or the best there is.
+
+    bfloat16 on CUDA; float32 on a CPU, where bfloat16 arithmetic is some seventy times slower.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    device = device or pick_device()
+    dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
+    model = AutoModelForCausalLM.from_pretrained(_folder(reference, tokenizer_only=False), dtype=dtype)
+    return model.to(device).eval()
