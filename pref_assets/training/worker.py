@@ -1,9 +1,24 @@
-"""Entry point of heavy work: runs a job in this process, or in a child started by the compute resource."""
+"""Entry point of heavy work: runs a job in this process, or in a child started by the compute resource.
 
+The child (``python -m pref_assets.training.worker``) talks to its parent through Dagster Pipes and never imports
+Dagster itself. It ends when its parent does, so that nothing trains on unseen.
+"""
+
+import logging
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pref_assets.training.job import Job, Reporter, Task
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 TASKS: dict[str, str] = {
     "embed": "pref_assets.features.embeddings:embed",
@@ -13,6 +28,10 @@ TASKS: dict[str, str] = {
     "evaluate_policy": "pref_assets.evaluation.policy:evaluate_policy",
     "evaluate_reward_model": "pref_assets.evaluation.reward:evaluate_reward_model",
 }
+LOG_SECONDS = 10.0
+"""At most one line of progress, and one of metrics, in this time."""
+PARENT_POLL_SECONDS = 1.0
+_OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError")
 
 
 def run(job: Job, report: Reporter) -> dict[str, Any]:
@@ -20,3 +39,98 @@ def run(job: Job, report: Reporter) -> dict[str, Any]:
     module, _, function = TASKS[job.task].partition(":")
     task: Task = getattr(import_module(module), function)
     return task(job, report)
+
+
+class LogReporter:
+    """Says what a task does in a log, a line every ``LOG_SECONDS``, and as a bar where a person watches."""
+
+    def __init__(self, log: Callable[[str], None], bar: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        self.log = log
+        self._show_bar = bar
+        self._clock = clock
+        self._bar: tqdm[Any] | None = None
+        self._said = {"progress": clock(), "metrics": clock()}
+
+    def progress(self, done: int, total: int, unit: str) -> None:
+        """``done`` of ``total``; a bar is started anew when the unit changes."""
+        if self._show_bar:
+            self._draw(done, total, unit)
+        if self._due("progress"):
+            self.log(f"{done:,} of {total:,} {unit}")
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        if self._due("metrics"):
+            self.log(f"step {step}: " + ", ".join(f"{name} {value:.4g}" for name, value in values.items()))
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _due(self, what: str) -> bool:
+        now = self._clock()
+        if now - self._said[what] < LOG_SECONDS:
+            return False
+        self._said[what] = now
+        return True
+
+    def _draw(self, done: int, total: int, unit: str) -> None:
+        from tqdm import tqdm
+
+        if self._bar is None or self._bar.unit != unit or self._bar.total != total:
+            self.close()
+            self._bar = tqdm(total=total, unit=unit, leave=False)
+        self._bar.update(done - self._bar.n)
+
+
+def explain(error: BaseException) -> dict[str, Any]:
+    """An error as plain data: its type, its message, and whether the machine was too small for the job."""
+    lacking = any(kind.__name__ in _OUT_OF_MEMORY for kind in type(error).__mro__)
+    lacking = lacking or "out of memory" in str(error).lower() or "can't allocate memory" in str(error)
+    return {"type": type(error).__name__, "message": str(error), "out_of_memory": lacking}
+
+
+def end_with_parent(parent: int, poll: float = PARENT_POLL_SECONDS) -> None:
+    """Ends this process soon after ``parent`` is gone, however it went (a kill gives it no chance to say so)."""
+    adopted = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == adopted and _alive(parent):
+            time.sleep(poll)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def main() -> int:
+    """Runs the job that the parent wrote down; 0 when its result was sent, 1 when its error was."""
+    from dagster_pipes import open_dagster_pipes
+
+    with open_dagster_pipes() as pipes:
+        end_with_parent(pipes.extras["parent"])
+        logging.basicConfig(level=logging.WARNING)
+        report = LogReporter(pipes.log.info, bar=pipes.extras["bar"])
+        try:
+            job = Job.model_validate_json(Path(pipes.extras["job"]).read_text())
+            pipes.report_custom_message({"result": run(job, report)})
+        except Exception as error:
+            traceback.print_exc()
+            pipes.report_custom_message({"error": explain(error)})
+            return 1
+        finally:
+            report.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
