@@ -1,0 +1,15 @@
+"""Evaluation: what a checkpoint or a score is worth, with intervals, next to what needs no model.
+
+An entry of the block ``evaluations`` is one of ``EvaluationConfig``. ``base.evaluate`` runs it; ``leaderboard`` lays
+the results side by side.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from pref_assets.evaluation.ranking import RankingAccuracy
+from pref_assets.evaluation.reward import LengthBias, RewardAccuracy
+from pref_assets.evaluation.verifier import Verifier
+
+EvaluationConfig = Annotated[RewardAccuracy | LengthBias | RankingAccuracy | Verifier, Field(discriminator="type")]

@@ -1,0 +1,154 @@
+"""The joint of evaluation: tables, scores and checkpoints go in, ``EVALUATIONS`` rows with intervals come out.
+
+An evaluation has two halves. Its *task* is heavy: it asks models (in a child process) and puts their answers into the
+content-addressed store, one row an item, under a key made of the checkpoint's version and the settings. Its ``rows``
+are light: they read the store and count. A second run therefore asks no model, a new checkpoint costs only itself, and
+a killed task goes on where it was.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import polars as pl
+from pydantic import Field
+
+from pref_assets.evaluation.heldout import held_out, read_truth
+from pref_assets.evaluation.intervals import RESAMPLES
+from pref_assets.home import Home
+from pref_assets.pairs.locations import find_files
+from pref_assets.pairs.schema import content_hash
+from pref_assets.settings import CheckpointName, Settings
+from pref_assets.training.checkpoint import Kind, Manifest
+from pref_assets.training.job import Job, TaskName
+
+AllOrNames = Literal["all"] | list[CheckpointName]
+
+
+@dataclass(frozen=True)
+class CheckpointRef:
+    """A checkpoint to evaluate.
+
+    Attributes:
+        name: its entry in the pipeline file.
+        version: of the immutable folder; makes cached results safe.
+        kind: ``reward_model`` or ``policy``.
+        folder: where it is.
+        base: for a policy, the ``reference_logps`` entry it was trained from.
+        reference: for a policy, the settings of that entry, dumped: base model, length, batching.
+    """
+
+    name: str
+    version: str
+    kind: Kind
+    folder: Path
+    base: str | None = None
+    reference: Mapping[str, Any] | None = None
+
+    @classmethod
+    def of(cls, manifest: Manifest, folder: Path) -> "CheckpointRef":
+        """The reference to a published checkpoint."""
+        base = manifest.config.get("base") if manifest.kind == "policy" else None
+        return cls(manifest.name, manifest.version, manifest.kind, folder, base, manifest.reference)
+
+    def dump(self) -> dict[str, Any]:
+        """As JSON-serialisable job parameters."""
+        return {**self.__dict__, "folder": str(self.folder), "reference": self.reference and dict(self.reference)}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What an evaluation may look at: whole tables, score tables by name, and the checkpoints it is asked for."""
+
+    pairs: pl.DataFrame
+    prompts: pl.DataFrame
+    completions: pl.DataFrame
+    scores: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    checkpoints: Sequence[CheckpointRef] = ()
+
+
+class Evaluation(Settings):
+    """Measures checkpoints or scorers. Subclasses set ``type`` and implement ``rows``, and ``tables`` for a task."""
+
+    checkpoint_kind: ClassVar[Kind]
+    """What ``checkpoints: all`` stands for."""
+    task: ClassVar[TaskName]
+    """The heavy half."""
+
+    checkpoints: AllOrNames = "all"
+    """Names of checkpoints, or `all` of the kind that this evaluation measures."""
+    resamples: int = Field(default=RESAMPLES, ge=100)
+    """Bootstrap resamples behind intervals that are not of proportions."""
+    save_every: int = Field(default=64, ge=1)
+    """Items a model answers between two commits to the store; a killed task loses at most this many."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of samples and resamples."""
+    truth: str | None = None
+    """Truth files beside the data (path, glob or `package://…`), where faults were planted on purpose: adds accuracy
+    against the true label, and slices by constraint family and fault."""
+
+    def references(self) -> list[tuple[str, str, str]]:
+        """Names of other entries; ``checkpoints: all`` names none (the pipeline expands it by ``checkpoint_kind``)."""
+        return [ref for ref in super().references() if ref[0] != "checkpoints" or self.names() is not None]
+
+    def names(self) -> list[str] | None:
+        """The checkpoints asked for by name; null for all of the kind."""
+        return None if self.checkpoints == "all" else list(self.checkpoints)
+
+    def tables(self, inputs: Inputs) -> dict[str, pl.DataFrame]:
+        """Tables that the task reads."""
+        raise NotImplementedError
+
+    def rows(self, inputs: Inputs, home: Home) -> pl.DataFrame:
+        """The ``EVALUATIONS`` table, from inputs and what the task has stored.
+
+        Raises:
+            NothingHeldOutError: there is nothing to measure on.
+        """
+        raise NotImplementedError
+
+    def test_pairs(self, inputs: Inputs) -> pl.DataFrame:
+        """The held-out pairs with truth, as ``heldout.held_out`` returns them."""
+        truth = None
+        if self.truth is not None:
+            truth = read_truth([path for _, path in find_files(self.truth)])
+        return held_out(inputs.pairs, inputs.completions, truth)
+
+
+def evaluate(config: Evaluation, inputs: Inputs, home: Home, run: Callable[[Job], Mapping[str, Any]]) -> pl.DataFrame:
+    """Runs both halves: the task through ``run`` (any compute resource), then the rows.
+
+    Args:
+        config: the evaluation.
+        inputs: see ``Inputs``.
+        home: where the store and the task's inputs live.
+        run: runs a job where heavy work runs; not called without checkpoints.
+    """
+    if inputs.checkpoints:
+        tables = config.tables(inputs)
+        files = {name: str(_write_once(frame, home)) for name, frame in tables.items()}
+        params = {"checkpoints": [each.dump() for each in inputs.checkpoints]}
+        run(
+            Job(
+                task=config.task,
+                home=str(home.root),
+                config=config.model_dump(mode="json"),
+                inputs=files,
+                params=params,
+            )
+        )
+    return config.rows(inputs, home)
+
+
+def _write_once(frame: pl.DataFrame, home: Home) -> Path:
+    """The frame as Parquet under a name made of its content, so that equal inputs make equal jobs."""
+    folder = home.work / "inputs"
+    path = folder / f"{content_hash(frame, frame.columns[:1])}.parquet"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        frame.write_parquet(temporary)
+        temporary.replace(path)
+    return path

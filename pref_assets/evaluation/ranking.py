@@ -1,0 +1,125 @@
+"""Whether a policy finds the preferred answer more likely: ranking accuracy, and that of its implicit reward.
+
+Chen et al., "Preference Learning Algorithms Do Not Learn Preference Rankings" (NeurIPS 2024): policies tuned on
+preferences often still rank held-out pairs wrongly, because the reference model did and the loss moves it little.
+The three numbers tell the two apart.
+"""
+
+from typing import Any, ClassVar, Literal
+
+import polars as pl
+from pydantic import Field
+
+from pref_assets.evaluation import baselines
+from pref_assets.evaluation.accuracy import Margins, accuracy_rows, baseline_margins
+from pref_assets.evaluation.base import CheckpointRef, Evaluation, Inputs
+from pref_assets.evaluation.heldout import sample
+from pref_assets.evaluation.reward import items
+from pref_assets.home import Home
+from pref_assets.pairs.schema import EVALUATIONS
+from pref_assets.settings import digest
+from pref_assets.training.checkpoint import Kind
+from pref_assets.training.job import TaskName
+
+POLICY_LOGPS = "policy_logps"
+"""Kind of the store: id (completion), logp, n_tokens, truncated; see ``logps_key``."""
+
+
+class RankingAccuracy(Evaluation):
+    """Log-probabilities of held-out pairs under each policy, against its reference.
+
+    - ``ranking_accuracy``: share of pairs with ``log p(chosen) > log p(rejected)``;
+    - ``ranking_accuracy_normalised``: the same per token, so that short answers have no head start;
+    - ``implicit_reward_accuracy``: share where the policy moved towards the chosen side,
+      ``log p(chosen) - log ref(chosen) > log p(rejected) - log ref(rejected)``: DPO's own training signal, held out.
+    """
+
+    type: Literal["ranking_accuracy"] = "ranking_accuracy"
+    checkpoint_kind: ClassVar[Kind] = "policy"
+    task: ClassVar[TaskName] = "evaluate_policy"
+
+    max_pairs: int = Field(default=256, ge=1)
+    """Held-out pairs to measure, drawn by `seed`; all when there are fewer."""
+    tie: float = Field(default=0.01, ge=0)
+    """Log-probability differences (nats) up to this size count as undecided, one half."""
+
+    def test_pairs(self, inputs: Inputs) -> pl.DataFrame:
+        return sample(super().test_pairs(inputs), "pair_id", self.max_pairs, self.seed)
+
+    def tables(self, inputs: Inputs) -> dict[str, pl.DataFrame]:
+        """``items``: every completion of a sampled pair after its prompt."""
+        return {"items": items(self.test_pairs(inputs), inputs)}
+
+    def rows(self, inputs: Inputs, home: Home) -> pl.DataFrame:
+        test = self.test_pairs(inputs)
+        rows, untrained = [], set()
+        for checkpoint in inputs.checkpoints:
+            policy, reference = _stored(checkpoint, test, home)
+            columns = pair_margins(test, policy, reference)
+            if checkpoint.base not in untrained:
+                untrained.add(checkpoint.base)
+                base = pair_margins(test, reference, reference)
+                name = baselines.untrained(str(checkpoint.base))
+                for metric in ("ranking_accuracy", "ranking_accuracy_normalised"):
+                    rows += self._accuracy(metric, (name, None, True), base, test)
+            for metric in MARGINS:
+                rows += self._accuracy(metric, (checkpoint.name, checkpoint.version, False), columns, test)
+        for metric in MARGINS if inputs.checkpoints else ():
+            rows += accuracy_rows(baseline_margins(test), test, metric)
+        return EVALUATIONS.frame(rows)
+
+    def _accuracy(
+        self, metric: str, who: tuple[str, str | None, bool], columns: pl.DataFrame, test: pl.DataFrame
+    ) -> list[dict[str, Any]]:
+        name, version, baseline = who
+        tie = 0.0 if metric == "ranking_accuracy_normalised" else self.tie
+        margins = Margins(name, version, columns.select("pair_id", margin=metric), baseline, tie)
+        return accuracy_rows([margins], test, metric)
+
+
+MARGINS = ("ranking_accuracy", "ranking_accuracy_normalised", "implicit_reward_accuracy")
+
+
+def pair_margins(test: pl.DataFrame, policy: pl.DataFrame, reference: pl.DataFrame) -> pl.DataFrame:
+    """Margins of each metric, positive for the chosen side.
+
+    Args:
+        test: has pair_id, chosen_id, rejected_id.
+        policy, reference: (id, logp in nats, n_tokens) for every completion of the pairs.
+
+    Returns:
+        pair_id and one column for each of ``MARGINS``.
+    """
+    both = policy.select("id", "logp", "n_tokens").join(reference.select("id", reference="logp"), on="id")
+    frame = test.select("pair_id", "chosen_id", "rejected_id")
+    for side in ("chosen", "rejected"):
+        columns = {name: f"{side}_{name}" for name in both.columns}
+        frame = frame.join(both.rename(columns), on=f"{side}_id", how="left")
+
+    def gap(of: str) -> pl.Expr:
+        return pl.col(f"chosen_{of}") - pl.col(f"rejected_{of}")
+
+    per_token = [pl.col(f"{side}_logp") / pl.col(f"{side}_n_tokens") for side in ("chosen", "rejected")]
+    return frame.select(
+        "pair_id",
+        ranking_accuracy=gap("logp"),
+        ranking_accuracy_normalised=per_token[0] - per_token[1],
+        implicit_reward_accuracy=gap("logp") - gap("reference"),
+    )
+
+
+def logps_key(version: str, reference: dict[str, Any]) -> str:
+    """Store key of a policy's log-probabilities: its version and everything that changes what it reads."""
+    return digest({"version": version, "max_length": reference["max_length"]})
+
+
+def _stored(checkpoint: CheckpointRef, test: pl.DataFrame, home: Home) -> tuple[pl.DataFrame, pl.DataFrame]:
+    from pref_assets.features.store import Store
+    from pref_assets.training.reference import ReferenceLogps, reference_rows
+
+    store = Store(home.store)
+    ids = pl.concat([test["chosen_id"], test["rejected_id"]]).unique().sort().to_list()
+    settings = dict(checkpoint.reference or {})
+    policy = store.read(POLICY_LOGPS, logps_key(checkpoint.version, settings), ids)
+    reference = reference_rows(store, ReferenceLogps.model_validate(settings), ids)
+    return policy, reference.rename({"completion_id": "id"})

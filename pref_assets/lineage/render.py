@@ -1,0 +1,108 @@
+"""A trace as text that a newcomer can read."""
+
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+from pref_assets.lineage.model import Decision, Membership, PairTrace, RowTrace, Side, Trace
+
+WIDTH = 100
+PAIRS = 8
+"""Pairs written out; the rest are counted (and are in the structured trace)."""
+VOTES = 6
+
+
+def render(trace: Trace) -> str:
+    """The trace from the source file down to the checkpoints, long texts shortened."""
+    lines = [f"{trace.query!r} is a {trace.found} of pipeline {trace.pipeline}", ""]
+    for row in trace.rows:
+        lines += [*_row(row), ""]
+    if not trace.pairs:
+        refused = any(row.code for row in trace.rows)
+        lines.append("No pair came of it." if refused else "No comparison of it was made: nothing voted on it.")
+    for pair in trace.pairs[:PAIRS]:
+        lines += [*_pair(pair), ""]
+    if len(trace.pairs) > PAIRS:
+        lines.append(f"... and {len(trace.pairs) - PAIRS} more pairs; ask for one by its id:")
+        lines += [f"  {pair.pair_id}" for pair in trace.pairs[PAIRS:]]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _row(row: RowTrace) -> Iterator[str]:
+    yield f"read from {row.origin.pointer}  (source {row.origin.source}, batch {row.origin.batch})"
+    if row.code is None:
+        yield f"  accepted: {row.completions} completion{'s' if row.completions != 1 else ''}"
+    else:
+        yield f"  quarantined: {row.code}"
+        yield f"    {row.reason}"
+        yield f"    as read: {shorten(row.payload)}"
+
+
+def _pair(pair: PairTrace) -> Iterator[str]:
+    yield f"pair {pair.pair_id}"
+    yield f"  prompt    {shorten(pair.prompt)}"
+    yield from _side("chosen", pair.chosen)
+    yield from _side("rejected", pair.rejected)
+    yield f"  from      {', '.join(origin.pointer for origin in pair.origins)}"
+    if pair.votes:
+        yield f"  votes     {_votes(pair.votes)}"
+    if pair.code is not None:
+        yield f"  dropped   {pair.code}: {pair.reason}"
+        return
+    agreed = "" if pair.p_chosen is None else f" (votes for the chosen side: {pair.p_chosen:.0%})"
+    yield f"  split     {pair.split}{agreed}"
+    for membership in pair.clusters:
+        yield f"  cluster   {_membership(membership)}"
+    for name, score in pair.scores.items():
+        yield f"  score     {name}: {_score(score)}"
+    for decision in pair.decisions:
+        yield f"  subset    {_decision(decision)}"
+    for use in pair.checkpoints:
+        measured = f"; measured by {', '.join(use.evaluations)}" if use.evaluations else ""
+        yield f"  trained   {use.checkpoint}@{use.version} ({use.kind}, subset {use.subset}, {use.created}){measured}"
+    if not pair.checkpoints:
+        yield "  trained   no checkpoint" + (": held out" if pair.split not in (None, "train") else "")
+
+
+def _side(name: str, side: Side) -> Iterator[str]:
+    by = f"  [{side.model}]" if side.model else ""
+    yield f"  {name:<9} {shorten(side.text)}{by}"
+    if side.ratings:
+        ratings = ", ".join(f"{each['dimension']}={each['value']:g} ({each['annotator']})" for each in side.ratings)
+        yield from textwrap.wrap(f"rated {ratings}", WIDTH, initial_indent=" " * 14, subsequent_indent=" " * 16)
+    for membership in side.clusters:
+        yield f"{' ' * 14}cluster {_membership(membership)}"
+
+
+def _votes(votes: list[dict[str, Any]]) -> str:
+    shown = [f"{vote['annotator']} on {vote['dimension']}: {vote['choice']}" for vote in votes[:VOTES]]
+    more = [f"{len(votes) - VOTES} more"] if len(votes) > VOTES else []
+    return "; ".join(shown + more)
+
+
+def _membership(membership: Membership) -> str:
+    label = f" ({membership.label})" if membership.label else ""
+    return f"{membership.clusters} {membership.cluster}{label}, {membership.distance:.3f} from the centre"
+
+
+def _score(score: dict[str, Any]) -> str:
+    parts = [f"{score['score']:+.3f}"]
+    if score["spread"] is not None:
+        parts.append(f"spread {score['spread']:.3f}")
+    if score["p_correct"] is not None:
+        parts.append(f"label right with probability {score['p_correct']:.2f}")
+    if score["category"] is not None:
+        parts.append(score["category"])
+    return ", ".join(parts)
+
+
+def _decision(decision: Decision) -> str:
+    rank = f", rank {decision.rank}" if decision.rank is not None else ""
+    weight = f", weight {decision.weight:g}" if decision.selected and decision.weight != 1 else ""
+    return f"{decision.subset}: {'kept' if decision.selected else 'not kept'} ({decision.reason}{rank}{weight})"
+
+
+def shorten(text: str, width: int = WIDTH - 20) -> str:
+    """One line of at most ``width`` characters, whitespace collapsed."""
+    flat = " ".join(text.split())
+    return flat if len(flat) <= width else flat[: width - 1] + "…"
