@@ -66,9 +66,7 @@ def read_hub(location: str, source: str, batch: str) -> pl.DataFrame:
         raise UnreadableError(f"{location}: {error}. Check the name, the revision and the network") from error
     splits = {hub.split: loaded} if isinstance(loaded, Dataset) else dict(loaded)
     base = location.removesuffix(f":{hub.split}")
-    frames = [
-        _raw(_payload_rows(splits[name].to_polars()), f"{base}:{name}", source, batch) for name in sorted(splits)
-    ]
+    frames = [_raw(_payload_rows(splits[name].to_polars()), f"{base}:{name}", source, batch) for name in sorted(splits)]
     return pl.concat(frames) if frames else RAW.empty()
 
 

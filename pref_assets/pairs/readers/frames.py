@@ -42,7 +42,10 @@ class _Lists:
         columns: Any = zip(*self._items, strict=True) if self._items else [()] * len(fields)
         flat = pl.DataFrame(
             [pl.Series("owner", self._owners, dtype=pl.Int64)]
-            + [pl.Series(name, column, dtype=dtype) for (name, dtype), column in zip(fields.items(), columns, strict=True)]
+            + [
+                pl.Series(name, column, dtype=dtype)
+                for (name, dtype), column in zip(fields.items(), columns, strict=True)
+            ]
         )
         item = pl.struct(list(fields)) if isinstance(inner, pl.Struct) else pl.col("item")
         lists = flat.group_by("owner", maintain_order=True).agg(item.alias("list"))
@@ -75,9 +78,7 @@ class RecordFrames:
             a, b, choice = ids[vote.a], ids[vote.b], vote.choice
             if a > b:
                 a, b, choice = b, a, {"a": "b", "b": "a"}.get(choice, choice)
-            self._votes.append(
-                (position, a, b, vote.annotator, vote.dimension, choice, vote.strength, vote.rationale)
-            )
+            self._votes.append((position, a, b, vote.annotator, vote.dimension, choice, vote.strength, vote.rationale))
 
     def _add_answer(self, answer: Answer, prompt: str, position: int) -> str:
         completion = completion_id(prompt, _messages(answer.turns))

@@ -91,7 +91,9 @@ class TrlSource(Source):
         scores = (self.margin, self.score_chosen, self.score_rejected, self.model_chosen, self.model_rejected)
         return frozenset((self.prompt, self.chosen, self.rejected, self.annotator, self.images, *scores))
 
-    def _conversation(self, row: dict[str, Any], chosen: Any, rejected: Any) -> tuple[list[Turn], list[Turn], list[Turn]]:
+    def _conversation(
+        self, row: dict[str, Any], chosen: Any, rejected: Any
+    ) -> tuple[list[Turn], list[Turn], list[Turn]]:
         """Turns of the prompt and of the two answers."""
         explicit = self.prompt_format == "explicit" or (self.prompt_format == "auto" and self.prompt in row)
         if isinstance(chosen, str) and isinstance(rejected, str):
