@@ -29,7 +29,7 @@ class KMeans(Settings):
     """Lloyd's k-means from a k-means++ start (Arthur & Vassilvitskii, 2007).
 
     The centres are found on a sample of at most ``sample_per_cluster`` x k distinct vectors and polished on all of
-    them; on 100,000 vectors that is an order of magnitude faster than k-means on everything, at the same inertia.
+    them, which is several times faster on 100,000 vectors and costs about one per cent of inertia at most.
     Cluster 0 is the largest. Results do not depend on row order.
     """
 

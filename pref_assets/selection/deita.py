@@ -32,7 +32,7 @@ class Deita(Selector):
     embeddings: EmbeddingsName
     """Embeddings in which pairs are compared, by their chosen completion."""
     threshold: float = Field(default=0.9, ge=-1, le=1)
-    """Largest cosine similarity to a kept pair; 0.9 in the paper."""
+    """Largest cosine similarity to a kept pair; 0.9 in the paper, 1 turns the filter off."""
     budget: BudgetField
     """How many to keep: `96` pairs, or `25%` of the train pairs."""
     fill: bool = True
@@ -49,7 +49,8 @@ class Deita(Selector):
         order = ranked(pool.scored(self.quality, self.column), self.seed)
         count = self.budget.resolve(len(order))
         vectors = pool.embeddings[self.embeddings].rows(order["chosen_id"].to_list())
-        state, near, cosine = greedy_filter(vectors, count, self.threshold, self.block)
+        threshold = self.threshold if self.threshold < 1 else np.inf  # in float32 a cosine of 1 can come out larger
+        state, near, cosine = greedy_filter(vectors, count, threshold, self.block)
         ids = order["pair_id"].to_list()
         order = order.select("pair_id", "score").with_columns(
             state=pl.Series(state),
