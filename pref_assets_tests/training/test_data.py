@@ -1,0 +1,127 @@
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pref_assets.models.loading import load_tokenizer
+from pref_assets.pairs.schema import COMPLETIONS, DECISIONS, PAIRS, PROMPTS
+from pref_assets.training.data import TRAINING_ROWS, buckets, encode, training_rows
+from pref_assets.training.errors import TrainingDataError
+from pref_assets_tests.training.conftest import message
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny):
+    return load_tokenizer(tiny)
+
+
+PROMPT = message("user", "Name three colours.")
+ANSWER = message("assistant", "Red, green\n\nand blue.")
+
+
+def test_completion_tokens_are_what_the_template_renders_for_the_answer(tokenizer):
+    e = encode(tokenizer, PROMPT, ANSWER, 512)
+    prompt = tokenizer.apply_chat_template(PROMPT, add_generation_prompt=True)["input_ids"]
+    assert list(e.ids[: e.n_prompt]) == prompt
+    assert tokenizer.decode(e.completion_ids) == "Red, green\n\nand blue.<|im_end|>\n"
+    assert list(e.ids) == tokenizer.apply_chat_template([*PROMPT, *ANSWER])["input_ids"]
+    assert not e.truncated
+
+
+@settings(max_examples=40, deadline=None)
+@given(text=st.text(max_size=60), max_length=st.integers(24, 80))
+def test_prompt_is_one_prefix_for_both_sides_and_truncation_keeps_its_end(tokenizer, text, max_length):
+    e = encode(tokenizer, PROMPT, message("assistant", text), max_length)
+    prompt = tokenizer.apply_chat_template(PROMPT, add_generation_prompt=True)["input_ids"]
+    whole = encode(tokenizer, PROMPT, message("assistant", text), 10_000)
+    assert list(whole.ids[: whole.n_prompt]) == prompt
+    assert len(e.ids) == min(max_length, len(whole.ids))
+    assert list(e.ids[: e.n_prompt]) == prompt[-e.n_prompt :]
+    assert e.completion_ids == whole.completion_ids[: e.n_completion]
+    assert e.n_prompt >= 16
+    assert e.truncated == (e.n_completion < whole.n_completion)
+    # The completion loses tokens only when the prompt has nothing left to give.
+    assert not e.truncated or e.n_prompt == 16
+
+
+def test_truncation_by_hand(tokenizer):
+    whole = encode(tokenizer, PROMPT, ANSWER, 512)
+    e = encode(tokenizer, PROMPT, ANSWER, len(whole.ids) - 3)
+    assert e.n_prompt == whole.n_prompt - 3
+    assert e.completion_ids == whole.completion_ids
+    e = encode(tokenizer, PROMPT, ANSWER, 16 + 4)
+    assert (e.n_prompt, e.n_completion, e.truncated) == (16, 4, True)
+
+
+def test_what_cannot_be_encoded_says_why(tokenizer):
+    with pytest.raises(ValueError, match="leaves no completion"):
+        encode(tokenizer, PROMPT, ANSWER, 16)
+    template = tokenizer.chat_template
+    try:
+        tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
+        with pytest.raises(TrainingDataError, match=r"roles \['user', 'assistant'\].*must alternate"):
+            encode(tokenizer, PROMPT, ANSWER, 64)
+        tokenizer.chat_template = "{{ messages | length }}{{ messages[-1]['content'] }}"
+        with pytest.raises(TrainingDataError, match="does not render"):
+            encode(tokenizer, PROMPT, ANSWER, 64)
+        tokenizer.chat_template = None
+        with pytest.raises(TrainingDataError, match="no chat template"):
+            encode(tokenizer, PROMPT, ANSWER, 64)
+    finally:
+        tokenizer.chat_template = template
+
+
+@given(st.lists(st.integers(1, 50), max_size=30), st.integers(1, 200), st.integers(1, 2))
+def test_buckets_hold_every_item_once_within_the_budget(lengths, budget, rows):
+    batches = buckets(lengths, budget, rows)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch) == 1 or rows * len(batch) * max(lengths[i] for i in batch) <= budget
+
+
+def tables():
+    prompts = PROMPTS.frame([{"prompt_id": "q", "messages": PROMPT, "split": "train"}])
+    completions = COMPLETIONS.frame(
+        {"completion_id": name, "prompt_id": "q", "messages": message("assistant", name)} for name in "abc"
+    )
+    pairs = PAIRS.frame(
+        [
+            {"pair_id": "2", "prompt_id": "q", "chosen_id": "a", "rejected_id": "b", "p_chosen": 1.0},
+            {"pair_id": "1", "prompt_id": "q", "chosen_id": "c", "rejected_id": "b", "p_chosen": 0.75},
+            {"pair_id": "3", "prompt_id": None, "chosen_id": "a", "rejected_id": "c", "p_chosen": 1.0},
+        ]
+    )
+    decisions = DECISIONS.frame(
+        {"pair_id": i, "selected": i != "3", "reason": "kept", "weight": 0.5, "stage": 2} for i in "213"
+    )
+    return decisions, pairs, prompts, completions
+
+
+def test_training_rows_are_the_selected_pairs_with_texts():
+    rows = training_rows(*tables())
+    assert rows.schema == TRAINING_ROWS
+    assert rows["pair_id"].to_list() == ["1", "2"]
+    assert rows.row(0, named=True) == {
+        "pair_id": "1",
+        "prompt": PROMPT,
+        "chosen": message("assistant", "c"),
+        "rejected": message("assistant", "b"),
+        "chosen_id": "c",
+        "rejected_id": "b",
+        "p_chosen": 0.75,
+        "weight": 0.5,
+        "stage": 2,
+    }
+
+
+def test_rows_that_cannot_train_are_named():
+    decisions, pairs, prompts, completions = tables()
+    everything = decisions.with_columns(selected=pl.lit(True))
+    with pytest.raises(TrainingDataError, match=r"different prompts: 3"):
+        training_rows(everything, pairs, prompts, completions)
+    with pytest.raises(TrainingDataError, match=r"not in the pairs table: 2"):
+        training_rows(decisions, pairs.filter(pl.col("pair_id") != "2"), prompts, completions)
+    with pytest.raises(TrainingDataError, match=r"missing: 1"):
+        training_rows(decisions, pairs, prompts, completions.filter(pl.col("completion_id") != "c"))
+    with pytest.raises(TrainingDataError, match=r"2 pairs cannot train: the label contradicts"):
+        training_rows(decisions, pairs.with_columns(p_chosen=pl.lit(0.25)), prompts, completions)
