@@ -68,6 +68,20 @@ class Inputs:
     scores: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     checkpoints: Sequence[CheckpointRef] = ()
 
+    def __post_init__(self) -> None:
+        """Raises ``ValueError`` when one base name stands for two models: "untrained" would then have two meanings."""
+        seen: dict[str, CheckpointRef] = {}
+        for each in self.checkpoints:
+            if each.base is None or each.reference is None:
+                continue
+            other = seen.setdefault(each.base, each)
+            assert other.reference is not None
+            if any(other.reference[name] != each.reference[name] for name in ("model", "max_length")):
+                raise ValueError(
+                    f"checkpoints {other.name!r} and {each.name!r} were trained from {each.base!r} under different "
+                    "settings of it; train the older one again"
+                )
+
 
 class Evaluation(Settings):
     """Measures checkpoints or scorers. Subclasses set ``type`` and implement ``rows``, and ``tables`` for a task."""
