@@ -26,6 +26,11 @@ class Home:
         return self.root / "checkpoints"
 
     @property
+    def reward_models(self) -> Path:
+        """Cross-fitted heads: ``reward_models/<pipeline>/<name>/<version>``."""
+        return self.root / "reward_models"
+
+    @property
     def store(self) -> Path:
         """Content-addressed results (embeddings, log-probs), shared by all pipelines."""
         return self.root / "store"

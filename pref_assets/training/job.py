@@ -9,7 +9,13 @@ from pydantic import Field
 from pref_assets.settings import Settings
 
 TaskName = Literal[
-    "embed", "reference_logps", "train_policy", "train_reward_model", "evaluate_policy", "evaluate_reward_model"
+    "embed",
+    "reference_logps",
+    "train_policy",
+    "train_reward_model",
+    "evaluate_policy",
+    "evaluate_reward_model",
+    "batch_invariance",
 ]
 
 

@@ -27,6 +27,7 @@ TASKS: dict[str, str] = {
     "train_reward_model": "pref_assets.training.reward_model:train_reward_model",
     "evaluate_policy": "pref_assets.evaluation.policy:evaluate_policy",
     "evaluate_reward_model": "pref_assets.evaluation.reward:evaluate_reward_model",
+    "batch_invariance": "pref_assets.training.invariance:batch_invariance",
 }
 LOG_SECONDS = 10.0
 """At most one line of progress, and one of metrics, in this time."""

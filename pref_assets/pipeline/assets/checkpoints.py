@@ -1,0 +1,235 @@
+"""Checkpoints: reference log-probabilities once for each completion, then models trained on subsets."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from pref_assets.features import Store
+from pref_assets.home import Home
+from pref_assets.pairs.schema import (
+    COMPLETIONS,
+    DECISIONS,
+    PAIRS,
+    PROMPTS,
+    REFERENCE_LOGPS,
+    Table,
+    content_hash,
+)
+from pref_assets.pipeline.assets.common import Assets, named_inputs, pairs_inputs, table_result, taken
+from pref_assets.pipeline.inputs import write_input
+from pref_assets.pipeline.metadata import Metadata, bounded, preview, series
+from pref_assets.pipeline.naming import FOLDER_IO, GPU_POOL, TABLE_IO, TRAINING, asset_key, asset_spec, describe
+from pref_assets.pipeline.spec import PipelineSpec
+from pref_assets.pipeline.tracked import MlflowLink, link_of, remember
+from pref_assets.resources.compute import Compute
+from pref_assets.resources.folders import Folder
+from pref_assets.resources.tracking import TrackedRun, Tracking
+from pref_assets.settings import digest
+from pref_assets.tables import TableStore
+from pref_assets.training import CheckpointConfig, PolicyCheckpoint, ReferenceLogps
+from pref_assets.training.checkpoint import METRICS, Manifest, Pinned, checkpoint_folder, read_manifest
+from pref_assets.training.data import training_rows
+from pref_assets.training.job import Job
+from pref_assets.training.jobs import policy_job, reward_model_job
+from pref_assets.training.reference import KIND, reference_rows
+from pref_assets.training.run import training_folder
+
+_TABLES = {"pairs": PAIRS, "prompts": PROMPTS, "completions": COMPLETIONS}
+_STEP_SERIES = ("loss", "rewards/accuracies", "rewards/margins", "accuracy", "margin")
+_RUN_SERIES = ("steps", "seconds", "tokens_per_second", "peak_rss_mib", "peak_cuda_mib")
+
+
+def build(spec: PipelineSpec) -> Assets:
+    return [_reference_logps(spec, name, settings) for name, settings in spec.reference_logps.items()] + [
+        _checkpoint(spec, name, settings) for name, settings in spec.checkpoints.items()
+    ]
+
+
+def _reference_logps(spec: PipelineSpec, name: str, settings: ReferenceLogps) -> dg.AssetsDefinition:
+    policies = [each for each in spec.checkpoints.values() if isinstance(each, PolicyCheckpoint) and each.base == name]
+    subsets = list(dict.fromkeys(policy.subset for policy in policies))
+
+    @dg.asset(
+        **asset_spec(
+            spec.name,
+            "reference_logps",
+            name,
+            description=describe(
+                f"Log-probabilities of completions under `{settings.model}`, computed once for each.",
+                inputs=f"pairs of the subsets {', '.join(f'`{each}`' for each in subsets) or '(none yet)'}",
+                settings=settings,
+                table=REFERENCE_LOGPS,
+            ),
+            settings=settings,
+            table=REFERENCE_LOGPS,
+            owner=TRAINING,
+        ),
+        ins={
+            **pairs_inputs(spec.name, *_TABLES),
+            **named_inputs(spec.name, "subsets", subsets),
+        },
+        io_manager_key=TABLE_IO,
+        pool=GPU_POOL,
+    )
+    def reference_logps(
+        context: dg.AssetExecutionContext,
+        pairs: pl.DataFrame,
+        prompts: pl.DataFrame,
+        completions: pl.DataFrame,
+        compute: Compute,
+        home: dg.ResourceParam[Home],
+        **inputs: Any,
+    ) -> dg.MaterializeResult[pl.DataFrame]:
+        texts = _sides([training_rows(each, pairs, prompts, completions) for each in taken(inputs, "subsets").values()])
+        ids = texts["completion_id"].to_list()
+        store = Store(home.store)
+        done = {"computed": 0, "reused": len(ids), "seconds": 0.0, "tokens_per_second": 0.0}
+        if ids and store.missing(KIND, settings.key(), ids):
+            files = {"completions": write_input(home, texts, "completion_id")}
+            job = Job(
+                task="reference_logps", home=str(home.root), config=settings.model_dump(mode="json"), inputs=files
+            )
+            done = compute.run(context, job)
+        rows = reference_rows(store, settings, ids) if ids else REFERENCE_LOGPS.empty()
+        counted = {each: done[each] for each in ("computed", "reused", "seconds", "tokens_per_second")}
+        numbers = series({**counted, "truncated": rows["truncated"].sum(), "mean_logp": rows["logp"].mean()})
+        return table_result(rows, REFERENCE_LOGPS, {**numbers, "preview": preview(rows)})
+
+    return reference_logps
+
+
+def _sides(frames: list[pl.DataFrame]) -> pl.DataFrame:
+    """Both sides of training rows, each completion once: frame(completion_id, prompt, messages)."""
+    parts = [
+        frame.select("prompt", completion_id=f"{side}_id", messages=side)
+        for frame in frames
+        for side in ("chosen", "rejected")
+    ]
+    columns = ["completion_id", "prompt", "messages"]
+    if not parts:
+        return pl.DataFrame(schema={"completion_id": pl.String, "prompt": pl.Null, "messages": pl.Null})
+    return pl.concat(parts).select(columns).unique("completion_id", keep="any").sort("completion_id")
+
+
+def _checkpoint(spec: PipelineSpec, name: str, settings: CheckpointConfig) -> dg.AssetsDefinition:
+    is_policy = isinstance(settings, PolicyCheckpoint)
+    bases = [settings.base] if isinstance(settings, PolicyCheckpoint) else []
+    what = "A policy aligned" if is_policy else "A reward model fine-tuned"
+
+    @dg.asset(
+        **asset_spec(
+            spec.name,
+            "checkpoints",
+            name,
+            description=describe(
+                f"{what} on subset `{settings.subset}`: an immutable folder of safetensors with a manifest.",
+                inputs=", ".join(
+                    [f"subset `{settings.subset}`, its pairs and texts", *(f"reference_logps `{b}`" for b in bases)]
+                ),
+                settings=settings,
+            ),
+            settings=settings,
+            owner=TRAINING,
+            tags={"kind": settings.type},
+        ),
+        ins={
+            **pairs_inputs(spec.name, *_TABLES),
+            "subset": dg.AssetIn(key=asset_key(spec.name, "subsets", settings.subset)),
+            **named_inputs(spec.name, "reference_logps", bases),
+        },
+        io_manager_key=FOLDER_IO,
+        pool=GPU_POOL,
+    )
+    def checkpoint(
+        context: dg.AssetExecutionContext,
+        subset: pl.DataFrame,
+        pairs: pl.DataFrame,
+        prompts: pl.DataFrame,
+        completions: pl.DataFrame,
+        compute: Compute,
+        tracking: Tracking,
+        home: dg.ResourceParam[Home],
+        **inputs: Any,
+    ) -> dg.MaterializeResult[Folder]:
+        frames = {"pairs": pairs, "prompts": prompts, "completions": completions}
+        pin = _pin(home, [spec.name, "subsets", settings.subset], subset, DECISIONS)
+        pins = {key: _pin(home, [spec.name, "pairs", key], frames[key], table) for key, table in _TABLES.items()}
+        rows = training_rows(subset, pairs, prompts, completions)
+        if isinstance(settings, PolicyCheckpoint):
+            reference = spec.reference_logps[settings.base]
+            logps = taken(inputs, "reference_logps")[settings.base]
+            job = policy_job(home.root, spec.name, name, settings, rows, reference, logps, pin, pins)
+        else:
+            job = reward_model_job(home.root, spec.name, name, settings, rows, pin, pins)
+        folder, link, notes = _trained(context, job, compute, tracking, settings)
+        manifest = read_manifest(folder)
+        content = digest(manifest.files)
+        return dg.MaterializeResult(
+            value=Folder(str(folder), manifest.version, content),
+            data_version=dg.DataVersion(content),
+            metadata=bounded({**_facts(manifest, folder, content), **_link_metadata(link), **notes}),
+        )
+
+    return checkpoint
+
+
+def _trained(
+    context: dg.AssetExecutionContext, job: Job, compute: Compute, tracking: Tracking, settings: CheckpointConfig
+) -> tuple[Path, MlflowLink | None, Metadata]:
+    """The job's checkpoint: found, or trained now and logged to MLflow."""
+    pipeline, name, version = (str(job.params[each]) for each in ("pipeline", "name", "version"))
+    folder = checkpoint_folder(job.home, pipeline, name, version)
+    link = link_of(folder)
+    if folder.exists() and (link is not None or not tracking.enabled):
+        shutil.rmtree(training_folder(job.home, pipeline, name, version), ignore_errors=True)
+        return folder, link, {"reused": True}
+    reused = folder.exists()
+    tags = {"checkpoint.version": version, "subset.data_version": job.params["subset"]["data_version"]}
+    with tracking.run(context, settings.model_dump(mode="json"), tags) as run:
+        done = compute.run(context, job)
+        log_checkpoint(run, Path(done["folder"]), settings)
+    if run.run_id and run.url and run.problem is None:
+        link = MlflowLink(run.run_id, run.url)
+        remember(folder, link)
+    return folder, link, {"reused": reused, **run.metadata()}
+
+
+def log_checkpoint(run: TrackedRun, folder: Path, settings: CheckpointConfig) -> None:
+    """Step metrics, data and the model of a published checkpoint."""
+    manifest = read_manifest(folder)
+    run.metrics_file(folder / METRICS)
+    for pinned in (manifest.subset, *manifest.tables.values()):
+        run.dataset("/".join(pinned.key), pinned.data_version, f"{'/'.join(pinned.key)}@{pinned.delta_version}")
+    run.model(folder, settings.type)
+
+
+def _pin(home: Home, key: list[str], frame: pl.DataFrame, table: Table) -> Pinned:
+    """The stored version of a table that was just read.
+
+    Raises:
+        dagster.Failure: the table was written again in between, so its version is not of the rows that were read.
+    """
+    snapshot = TableStore(home.tables).snapshot(key)
+    if snapshot.content_hash != content_hash(table.conform(frame), table.key):
+        raise dg.Failure(f"{'/'.join(key)} changed while this step was reading it; run the step again")
+    return Pinned(key=key, delta_version=snapshot.version, data_version=snapshot.content_hash)
+
+
+def _facts(manifest: Manifest, folder: Path, content: str) -> Metadata:
+    numbers = {each: manifest.run.get(each) for each in _RUN_SERIES}
+    numbers |= {each: manifest.metrics.get(each) for each in _STEP_SERIES}
+    return {
+        **series({"pairs": manifest.n_pairs, **numbers}),
+        "folder": dg.MetadataValue.path(str(folder)),
+        "version": manifest.version,
+        "sha256": content,
+        "device": str(manifest.run.get("device", "")),
+        "subset": f"{'/'.join(manifest.subset.key)} version {manifest.subset.delta_version}",
+    }
+
+
+def _link_metadata(link: MlflowLink | None) -> Metadata:
+    return {} if link is None else {"mlflow": dg.MetadataValue.url(link.url)}

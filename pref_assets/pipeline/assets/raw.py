@@ -1,0 +1,127 @@
+"""Raw: the rows of a registered batch as they were read. Records: the same rows understood, or in quarantine."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+
+from pref_assets.home import Home
+from pref_assets.pairs.locations import is_hub
+from pref_assets.pairs.reading import read_hub, read_rows
+from pref_assets.pairs.schema import QUARANTINE, RAW, RECORD_COMPLETIONS, RECORD_PROMPTS, RECORD_VOTES, Table
+from pref_assets.pipeline import batches
+from pref_assets.pipeline.assets.common import Assets, table_result
+from pref_assets.pipeline.metadata import Metadata, counts, preview, series
+from pref_assets.pipeline.naming import TABLE_IO, asset_key, asset_spec, describe, source_partitions
+from pref_assets.pipeline.spec import PipelineSpec
+
+RECORD_TABLES: dict[str, Table] = {
+    "prompts": RECORD_PROMPTS,
+    "completions": RECORD_COMPLETIONS,
+    "votes": RECORD_VOTES,
+    "quarantine": QUARANTINE,
+}
+"""Tables of the records stage; the asset of one is ``<source>_<table>``."""
+_WHAT = {
+    "prompts": "Prompts of every batch, as this source has them.",
+    "completions": "Completions of every batch, with their ratings.",
+    "votes": "Who preferred which completion, row by row.",
+    "quarantine": "Rows that are no preference data, each with file, row, code and reason.",
+}
+
+
+def build(spec: PipelineSpec) -> Assets:
+    return [make(spec, name) for name in spec.sources for make in (_raw, _records)]
+
+
+def _raw(spec: PipelineSpec, name: str) -> dg.AssetsDefinition:
+    source = spec.sources[name]
+    origin = "a hub data set, read once" if is_hub(source.location) else "one batch for each file"
+
+    @dg.asset(
+        **asset_spec(
+            spec.name,
+            "raw",
+            name,
+            description=describe(
+                f"Rows of source `{name}` as read, with the manifest of every batch.",
+                inputs=f"`{source.location}`, {origin}, pinned by its sha256 when it was registered",
+                table=RAW,
+            ),
+            table=RAW,
+        ),
+        partitions_def=source_partitions(spec.name, name),
+        io_manager_key=TABLE_IO,
+    )
+    def raw(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult[pl.DataFrame]:
+        batch = batches.find(home, spec.name, name, context.partition_key)
+        batches.verify(batch)
+        if batch.path is None:
+            frame = read_hub(batch.uri, name, batch.key)
+        else:
+            frame = read_rows(Path(batch.path), batch.uri, name, batch.key)
+        unreadable = frame.filter(pl.col("code").is_not_null())
+        manifest: Metadata = {
+            "file": batch.uri,
+            "sha256": batch.sha256 or "pinned by the hub revision",
+            "registered": batch.registered,
+            **series({"bytes": batch.size, "rows_read": frame.height, "rows_unreadable": unreadable.height}),
+            "preview": preview(frame, ["row", "payload", "code"]),
+        }
+        return table_result(frame, RAW, manifest, partition=True)
+
+    return raw
+
+
+def _records(spec: PipelineSpec, name: str) -> dg.AssetsDefinition:
+    source = spec.sources[name]
+    specs = {
+        table_name: dg.AssetSpec(
+            **asset_spec(
+                spec.name,
+                "records",
+                f"{name}_{table_name}",
+                description=describe(
+                    _WHAT[table_name], inputs=f"the raw rows of source `{name}`", settings=source, table=table
+                ),
+                settings=source,
+                table=table,
+            )
+        )
+        for table_name, table in RECORD_TABLES.items()
+    }
+
+    @dg.multi_asset(
+        name=f"{spec.name}__records__{name}",
+        ins={"raw": dg.AssetIn(key=asset_key(spec.name, "raw", name))},
+        outs={each: dg.AssetOut.from_spec(specs[each], io_manager_key=TABLE_IO) for each in specs},
+        partitions_def=source_partitions(spec.name, name),
+    )
+    def records(raw: pl.DataFrame) -> Iterator[dg.MaterializeResult[pl.DataFrame]]:
+        found = source.read(raw)
+        frames = {
+            "prompts": found.prompts,
+            "completions": found.completions,
+            "votes": found.votes,
+            "quarantine": found.quarantine,
+        }
+        for table_name, frame in frames.items():
+            metadata = {"preview": preview(frame, _PREVIEW[table_name])}
+            if table_name == "quarantine":
+                metadata |= {
+                    "codes": counts(frame, "code"),
+                    **series({"rows_quarantined": frame.height, "rows_read": raw.height}),
+                }
+            key = specs[table_name].key
+            yield table_result(frame, RECORD_TABLES[table_name], metadata, key=key, partition=True)
+
+    return records
+
+
+_PREVIEW = {
+    "prompts": ["messages", "uri", "row"],
+    "completions": ["messages", "model", "ratings", "uri", "row"],
+    "votes": ["choice", "annotator", "dimension", "strength", "uri", "row"],
+    "quarantine": ["uri", "row", "code", "reason", "payload"],
+}

@@ -1,0 +1,69 @@
+"""Jobs: the verbs of a pipeline. Ingestion runs by batch, everything after it on the whole."""
+
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from pref_assets.pipeline.naming import asset_key, job_name
+from pref_assets.pipeline.spec import PipelineSpec
+
+if TYPE_CHECKING:
+    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+CURATED = ("pairs", "embeddings", "clusters", "reward_models", "scores", "subsets")
+TRAINED = ("reference_logps", "checkpoints")
+EVALUATED = ("evaluations", "reports")
+VERBS = {
+    "curate": (CURATED, "Merge all batches and decide which pairs train: pairs, features, clusters, scores, subsets."),
+    "train": (TRAINED, "Reference log-probabilities and checkpoints, from the subsets as they are."),
+    "evaluate": (EVALUATED, "Evaluations and the leaderboard, of the checkpoints as they are."),
+    "everything": ((*CURATED, *TRAINED, *EVALUATED), "Every stage after ingestion."),
+}
+
+
+def jobs(spec: PipelineSpec) -> "list[UnresolvedAssetJobDefinition]":
+    """The jobs of a pipeline that have something to run."""
+    ingest = [
+        dg.define_asset_job(
+            ingest_job(spec.name, source),
+            selection=ingested(spec.name, source),
+            description=f"Read one batch of source `{source}` into raw rows and records.",
+            tags={"pipeline": spec.name},
+        )
+        for source in spec.sources
+    ]
+    have = _stages(spec)
+    return ingest + [
+        dg.define_asset_job(
+            job_name(spec.name, verb),
+            selection=stages(spec.name, *(stage for stage in of if stage in have)),
+            description=text,
+            tags={"pipeline": spec.name},
+        )
+        for verb, (of, text) in VERBS.items()
+        if any(stage in have for stage in of)
+    ]
+
+
+def ingest_job(pipeline: str, source: str) -> str:
+    return job_name(pipeline, f"ingest_{source}")
+
+
+def ingested(pipeline: str, source: str) -> dg.AssetSelection:
+    """Raw rows and records of a source."""
+    from pref_assets.pipeline.assets.raw import RECORD_TABLES
+
+    keys = [asset_key(pipeline, "raw", source)]
+    keys += [asset_key(pipeline, "records", f"{source}_{table}") for table in RECORD_TABLES]
+    return dg.AssetSelection.assets(*keys)
+
+
+def stages(pipeline: str, *names: str) -> dg.AssetSelection:
+    """Every asset of these stages."""
+    return dg.AssetSelection.key_prefixes(*([pipeline, name] for name in names))
+
+
+def _stages(spec: PipelineSpec) -> set[str]:
+    """Stages that have at least one asset."""
+    blocks = {block for block, _, _ in spec.entries()} - {"sources"}
+    return blocks | {"pairs"} | ({"reports"} if spec.evaluations else set())

@@ -1,0 +1,172 @@
+"""The only place that builds metadata, so that every event stays small, readable and free of secrets."""
+
+import base64
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from pref_assets.pairs.schema import Table
+
+PREVIEW_ROWS = 5
+CELL_CHARACTERS = 200
+MAX_SERIES = 12
+MAX_BYTES = 12_000
+"""Bytes of metadata in one event; the rest of an event (keys, versions of inputs) stays well below 4,000."""
+MAX_TEXT = 6_000
+MAX_COUNTS = 20
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
+_ELLIPSIS = " …"
+
+Metadata = dict[str, Any]
+
+
+def column_schema(table: Table) -> dg.TableSchema:
+    """The table's columns as Dagster shows them, known before the first run."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                name,
+                str(column.dtype() if isinstance(column.dtype, type) else column.dtype),
+                description=column.description,
+                constraints=dg.TableColumnConstraints(unique=table.key == (name,), nullable=name not in table.key),
+            )
+            for name, column in table.columns.items()
+        ]
+    )
+
+
+def rows(frame: pl.DataFrame, *, partition: bool = False) -> Metadata:
+    """The row count under the name that the UI plots."""
+    return {"dagster/partition_row_count" if partition else "dagster/row_count": frame.height}
+
+
+def preview(frame: pl.DataFrame, columns: Sequence[str] | None = None) -> dg.TableMetadataValue:
+    """The first rows with every cell shortened; nested cells as JSON."""
+    head = frame.select(columns or frame.columns).head(PREVIEW_ROWS)
+    records = [
+        dg.TableRecord({name: _cell(value) for name, value in row.items()}) for row in head.iter_rows(named=True)
+    ]
+    schema = dg.TableSchema(columns=[dg.TableColumn(name, str(dtype)) for name, dtype in head.schema.items()])
+    return dg.MetadataValue.table(records, schema)
+
+
+def series(values: Mapping[str, float | int | None]) -> Metadata:
+    """Numbers for the Plots tab: stable names, always floats, ``None`` left out.
+
+    Raises:
+        ValueError: more than ``MAX_SERIES``, of which the UI would not show all.
+    """
+    found = {name: float(value) for name, value in values.items() if value is not None and np.isfinite(value)}
+    if len(found) > MAX_SERIES:
+        raise ValueError(f"{len(found)} numeric series, but at most {MAX_SERIES} are shown: {sorted(found)}")
+    return dict(found)
+
+
+def counts(frame: pl.DataFrame, column: str) -> dg.MarkdownMetadataValue:
+    """How many rows have each value of ``column``, most frequent first, as a Markdown table."""
+    found = frame.group_by(column).len().sort(["len", column], descending=[True, False])
+    lines = [f"| {column} | rows |", "|---|---|"]
+    lines += [f"| {_cell(value)} | {count} |" for value, count in found.head(MAX_COUNTS).iter_rows()]
+    if found.height > MAX_COUNTS:
+        lines.append(f"| {found.height - MAX_COUNTS} more | {found['len'][MAX_COUNTS:].sum()} |")
+    return dg.MetadataValue.md("\n".join(lines) if found.height else "none")
+
+
+def histogram(values: NDArray[np.floating[Any]], title: str, bins: int = 40) -> dg.MarkdownMetadataValue:
+    """A small picture of a distribution, for the asset's page."""
+    from matplotlib.figure import Figure
+
+    finite = values[np.isfinite(values)]
+    figure = Figure(figsize=(4.2, 2.0), dpi=72, layout="constrained")
+    axes = figure.subplots()
+    axes.hist(finite, bins=bins, color="#4f43dd")
+    axes.set_title(title, fontsize=9)
+    axes.tick_params(labelsize=7)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return picture(buffer.getvalue(), title)
+
+
+def picture(png: bytes, title: str, colours: int = 16) -> dg.MarkdownMetadataValue:
+    """A PNG inside Markdown, reduced to few colours so that it fits an event."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(png)).convert("RGB").quantize(colours).save(buffer, format="PNG", optimize=True)
+    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})")
+
+
+def bounded(metadata: Metadata) -> Metadata:
+    """Metadata that fits an event: credentials removed, texts and previews cut until all is small enough.
+
+    Raises:
+        ValueError: too many numeric series, or too large even with every preview and text cut.
+    """
+    series({name: value for name, value in metadata.items() if _is_number(value) and not name.startswith("dagster/")})
+    for keep_rows, characters in ((PREVIEW_ROWS, MAX_TEXT), (3, 2_000), (1, 1_000), (0, 300)):
+        small = {name: _small(value, keep_rows, characters) for name, value in metadata.items()}
+        if size(small) <= MAX_BYTES:
+            return small
+    raise ValueError(f"metadata of {size(small)} bytes, at most {MAX_BYTES} fit: {sorted(metadata)}")
+
+
+def size(metadata: Metadata) -> int:
+    """Bytes of the metadata as JSON, near to what the event log stores."""
+    values = {name: dg.MetadataValue.int(v) if isinstance(v, bool) else v for name, v in metadata.items()}
+    return sum(len(name) + len(_serialized(value)) for name, value in values.items())
+
+
+def _serialized(value: Any) -> str:
+    if isinstance(value, dg.TableMetadataValue):
+        columns = [[column.name, column.type, "x" * 120] for column in value.schema.columns]
+        return json.dumps([[dict(record.data) for record in value.records], columns], ensure_ascii=False)
+    if isinstance(value, dg.MetadataValue):
+        return json.dumps(value.value, default=str)
+    return json.dumps(value, default=str)
+
+
+def _small(value: Any, keep_rows: int, characters: int) -> Any:
+    if isinstance(value, dg.TableMetadataValue):
+        records = [
+            dg.TableRecord({name: _clean(cell) for name, cell in record.data.items()})
+            for record in value.records[:keep_rows]
+        ]
+        return dg.MetadataValue.table(records, value.schema)
+    if isinstance(value, dg.MarkdownMetadataValue):
+        text = value.md_str or ""
+        if "data:image" in text:
+            return value
+        return dg.MetadataValue.md(_clean(_cut(text, characters)))
+    if isinstance(value, dg.UrlMetadataValue):
+        return dg.MetadataValue.url(_clean(value.url or ""))
+    if isinstance(value, str):
+        return _clean(_cut(value, characters))
+    return value
+
+
+def _clean(value: Any) -> Any:
+    return _CREDENTIALS.sub("***@", value) if isinstance(value, str) else value
+
+
+def _cut(text: str, characters: int) -> str:
+    return text if len(text) <= characters else text[: characters - len(_ELLIPSIS)] + _ELLIPSIS
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _cell(value: Any) -> str | int | float | bool | None:
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, float):
+        return round(value, 6) if np.isfinite(value) else str(value)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return _cut(text.replace("\n", " "), CELL_CHARACTERS)

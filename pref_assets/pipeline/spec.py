@@ -1,0 +1,89 @@
+"""The pipeline file: one block a stage, each entry one asset, references by name."""
+
+from collections.abc import Iterator
+from typing import Annotated, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from pref_assets.clustering import ClustererConfig
+from pref_assets.evaluation import EvaluationConfig
+from pref_assets.features import EmbedderConfig
+from pref_assets.pairs.merge import PairsSettings
+from pref_assets.pairs.readers import SourceConfig
+from pref_assets.scoring import RewardModelConfig, ScorerConfig
+from pref_assets.selection import SelectorConfig
+from pref_assets.settings import Settings
+from pref_assets.training import CheckpointConfig
+from pref_assets.training.reference import ReferenceLogps
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=48)]
+"""Small letters, digits and underscores: part of an asset key, a table path and a job name."""
+
+ALL_CHECKPOINTS = "all"
+BLOCKS = (
+    "sources",
+    "embeddings",
+    "clusters",
+    "reward_models",
+    "scores",
+    "subsets",
+    "reference_logps",
+    "checkpoints",
+    "evaluations",
+)
+"""The blocks that hold named entries, in the order in which data flows."""
+
+
+class PipelineSpec(Settings):
+    """A whole experiment, from sources to evaluations."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=32)]
+    """Name of the pipeline: the first part of every asset key."""
+    description: str = ""
+    """What the experiment asks, in a sentence."""
+    sources: dict[Name, SourceConfig] = Field(min_length=1)
+    """Where preference data comes from, and how to read it."""
+    pairs: PairsSettings = PairsSettings()
+    """How records become pairs: pairing rule, vote policy, splits, drops."""
+    embeddings: dict[Name, EmbedderConfig] = {}
+    """Vectors of completions."""
+    clusters: dict[Name, ClustererConfig] = {}
+    """Groups of similar completions."""
+    reward_models: dict[Name, RewardModelConfig] = {}
+    """Heads fitted on the pairs themselves, to score them out of fold."""
+    scores: dict[Name, ScorerConfig] = {}
+    """A number for every pair."""
+    subsets: dict[Name, SelectorConfig] = {}
+    """Which pairs train."""
+    reference_logps: dict[Name, ReferenceLogps] = {}
+    """Base models of policies, and the log-probabilities they give to completions."""
+    checkpoints: dict[Name, CheckpointConfig] = {}
+    """Models trained on a subset."""
+    evaluations: dict[Name, EvaluationConfig] = {}
+    """What training did."""
+
+    def entries(self) -> Iterator[tuple[str, str, Settings]]:
+        """Every named entry as ``(block, name, settings)``, in the order in which data flows."""
+        for block in BLOCKS:
+            for name, settings in getattr(self, block).items():
+                yield block, name, settings
+
+    def needs(self, settings: Settings, stage: str) -> list[str]:
+        """Names in ``stage`` that an entry reads, each once."""
+        return list(dict.fromkeys(name for _, block, name in settings.references() if block == stage))
+
+    def checkpoints_of(self, evaluation: EvaluationConfig) -> list[str]:
+        """The checkpoints an evaluation measures; ``all`` is every checkpoint of its kind."""
+        named = evaluation.names()
+        if named is not None:
+            return list(dict.fromkeys(named))
+        return [name for name, each in self.checkpoints.items() if each.type == evaluation.checkpoint_kind]
+
+    @model_validator(mode="after")
+    def _names_are_free(self) -> Self:
+        if ALL_CHECKPOINTS in self.checkpoints:
+            raise ValueError("checkpoints.all: `all` means every checkpoint; name this one differently")
+        for name in self.clusters:
+            if name.removesuffix("_centroids") in self.clusters and name.endswith("_centroids"):
+                raise ValueError(f"clusters.{name}: this name is taken by the centroids table of another entry")
+        return self

@@ -1,0 +1,189 @@
+"""Errors of a pipeline file that a person can act on: file, line, field, what was found, what is allowed."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from pref_assets.pipeline.spec import BLOCKS, PipelineSpec
+from pref_assets.pipeline.yaml_marks import Mark, PathPart
+from pref_assets.settings import Settings
+
+
+class SpecError(ValueError):
+    """The pipeline file is wrong. The message has one line for every error of the file."""
+
+    def __init__(self, errors: Sequence[str]) -> None:
+        self.errors = list(errors)
+        heading = [] if len(self.errors) == 1 else [f"{len(self.errors)} errors in the pipeline file:"]
+        super().__init__("\n".join([*heading, *self.errors]))
+
+
+def parse_spec(attributes: Any, mark: Mark | None = None, file: Path | None = None) -> PipelineSpec:
+    """The spec behind the ``attributes`` of a pipeline file.
+
+    Args:
+        attributes: the block as plain data, templates already resolved.
+        mark: positions of the block in the file; without it errors carry no line.
+        file: the file, for messages.
+
+    Raises:
+        SpecError: with every error of the file at once.
+    """
+    found: list[tuple[tuple[PathPart, ...], str]] = []
+    spec: PipelineSpec | None = None
+    try:
+        spec = PipelineSpec.model_validate(attributes)
+    except ValidationError as error:
+        found = [_explain(each, attributes) for each in error.errors()]
+    found += _wrong_references(attributes)
+    if spec is None or found:
+        lines = sorted((mark.line_of(path) if mark else 0, _text(path, message)) for path, message in found)
+        place = _shown(file)
+        raise SpecError([f"{place}:{line}: {text}" if place and line else text for line, text in lines])
+    return spec
+
+
+def repeated_keys(repeated: Iterable[tuple[tuple[PathPart, ...], int]], file: Path) -> None:
+    """Refuses keys written twice, of which YAML would silently keep the last. Raises ``SpecError``."""
+    errors = [
+        f"{_shown(file)}:{line}: {'.'.join(map(str, path[1:]))}: this name is used twice in the same block"
+        for path, line in repeated
+    ]
+    if errors:
+        raise SpecError(errors)
+
+
+def _text(path: tuple[PathPart, ...], message: str) -> str:
+    return f"{'.'.join(map(str, path))}: {message}" if path else message
+
+
+def _shown(file: Path | None) -> str:
+    if file is None:
+        return ""
+    file = file.absolute()
+    return str(file.relative_to(Path.cwd())) if file.is_relative_to(Path.cwd()) else str(file)
+
+
+def _explain(error: Any, attributes: Any) -> tuple[tuple[PathPart, ...], str]:
+    """Path in the file and message of one Pydantic error."""
+    path, model, value = _walk(error["loc"], attributes)
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "union_tag_invalid" or (kind == "literal_error" and error["loc"][-1] == "type"):
+        allowed = context.get("expected_tags") or context.get("expected", "")
+        names = [name.strip().strip("'") for name in allowed.replace(" or ", ",").split(",")]
+        tag = context.get("tag", error["input"])
+        where = path if path and path[-1] == "type" else (*path, "type")
+        return where, f"unknown type {tag!r}; allowed: {', '.join(names)}{_hint(str(tag), names)}"
+    if kind == "union_tag_not_found":
+        allowed_types = ", ".join(_types_of(path[0])) if path else ""
+        return path, f"`type` is missing; allowed: {allowed_types}"
+    if kind == "missing":
+        return path, f"this field is required{_description(model, path[-1])}"
+    if kind == "extra_forbidden":
+        names = sorted(model.model_fields) if model else []
+        return path, f"unknown field; allowed: {', '.join(names)}{_hint(str(path[-1]), names)}"
+    message = error["msg"].removeprefix("Value error, ")
+    if kind in {"value_error", "assertion_error"} or value is None:
+        return path, message
+    return path, f"{message} (got {_short(value)})"
+
+
+def _walk(loc: Sequence[PathPart], attributes: Any) -> tuple[tuple[PathPart, ...], type[BaseModel] | None, Any]:
+    """Follows a Pydantic location through the file.
+
+    Pydantic inserts union tags and ``[key]`` into locations, which are not in the file. Returns the path that is, the
+    settings class that owns the last field, and the value there.
+    """
+    path: list[PathPart] = []
+    model: type[BaseModel] | None = PipelineSpec
+    node, annotation = attributes, None
+    for index, part in enumerate(loc):
+        last = index == len(loc) - 1
+        if isinstance(node, dict) and part in node:
+            node = node[part]
+        elif isinstance(node, list) and isinstance(part, int) and part < len(node):
+            node = node[part]
+        elif not (last and isinstance(node, dict) and model and part in model.model_fields):
+            model = _member(annotation, part) or model
+            continue
+        path.append(part)
+        if model and part in model.model_fields:
+            annotation = model.model_fields[str(part)].annotation
+        members = _models_in(annotation)
+        if len(members) == 1 and not last:
+            model = members[0]
+    return tuple(path), model, node if path and len(path) else None
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in _models_in(argument)]
+
+
+def _member(annotation: Any, tag: PathPart) -> type[BaseModel] | None:
+    return next((model for model in _models_in(annotation) if tag in _tags(model)), None)
+
+
+def _tags(model: type[BaseModel]) -> tuple[str, ...]:
+    return get_args(model.model_fields["type"].annotation) if "type" in model.model_fields else ()
+
+
+def _types_of(block: PathPart) -> list[str]:
+    field = PipelineSpec.model_fields.get(str(block))
+    return [tag for model in _models_in(field.annotation if field else None) for tag in _tags(model)]
+
+
+def _description(model: type[BaseModel] | None, field: PathPart) -> str:
+    info = model.model_fields.get(str(field)) if model else None
+    return f": {info.description}" if info and info.description else ""
+
+
+def _wrong_references(attributes: Any) -> list[tuple[tuple[PathPart, ...], str]]:
+    """References to what the file does not define, in every entry that is valid by itself."""
+    found: list[tuple[tuple[PathPart, ...], str]] = []
+    blocks = attributes if isinstance(attributes, dict) else {}
+    for block in BLOCKS:
+        entries = blocks.get(block)
+        for name, entry in entries.items() if isinstance(entries, dict) else ():
+            settings = _alone(block, entry)
+            for field, stage, target in settings.references() if settings else ():
+                targets = blocks.get(stage) or {}
+                if problem := _problem(settings, stage, target, targets if isinstance(targets, dict) else {}):
+                    found.append(((block, name, field), problem))
+    return found
+
+
+def _problem(settings: Settings | None, stage: str, target: str, targets: dict[str, Any]) -> str | None:
+    known = sorted(map(str, targets))
+    if target not in known:
+        return f"no {stage} named {target!r}; known: {', '.join(known) or 'none'}{_hint(target, known)}"
+    kind, found = getattr(settings, "checkpoint_kind", None), targets[target]
+    if stage == "checkpoints" and kind and isinstance(found, dict) and found.get("type") not in {kind, None}:
+        fitting = [name for name, each in targets.items() if isinstance(each, dict) and each.get("type") == kind]
+        return (
+            f"checkpoint {target!r} is a {found['type']}, this measures a {kind}; known: {', '.join(fitting) or 'none'}"
+        )
+    return None
+
+
+def _alone(block: str, entry: Any) -> Settings | None:
+    """The entry by itself; nothing when it is not valid, which is reported elsewhere."""
+    try:
+        found = TypeAdapter(PipelineSpec.model_fields[block].annotation).validate_python({"entry": entry})
+    except ValidationError:
+        return None
+    return next(iter(found.values()))
+
+
+def _hint(word: str, names: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, names, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
