@@ -78,7 +78,7 @@ def find_files(location: str) -> list[tuple[str, Path]]:
     if root.exists():
         return [(_below(location, root, path), path.absolute()) for path in _data_files(location, root)]
     if glob.has_magic(location):
-        matches = (Path(match) for match in glob.glob(str(root), recursive=True))
+        matches = (Path(match) for match in glob.iglob(str(root), recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
         return sorted((path.as_posix(), path.absolute()) for path in matches if _is_data_file(path))
     raise LocationError(f"{location}: no such file or folder (looked at {root.absolute()})")
 

@@ -1,12 +1,12 @@
 """From the records of all batches to prompts, completions and pairs, each stored once."""
 
-import hashlib
 from dataclasses import dataclass
 
 import polars as pl
 from pydantic import Field
 
 from pref_assets.pairs.drops import DropConfig
+from pref_assets.pairs.ids import pair_id
 from pref_assets.pairs.pairing import PROVENANCE_COLUMNS, Pairing
 from pref_assets.pairs.schema import COMPLETIONS, PAIR_DROPS, PAIRS, PROMPTS, PROVENANCE, RATINGS
 from pref_assets.pairs.splits import Splits
@@ -173,10 +173,7 @@ def _compare(votes: pl.DataFrame, settings: PairsSettings) -> pl.DataFrame:
 
 
 def _pair_ids(pairs: pl.DataFrame) -> pl.Series:
-    """``schema.pair_id`` of sorted sides, as a column; spelled out because it runs once a pair."""
-    ids = [
-        hashlib.sha256(f'["pair","{a}","{b}"]'.encode()).hexdigest()[:32] for a, b in pairs.select(_SIDES).iter_rows()
-    ]
+    ids = [pair_id(a, b) for a, b in pairs.select(_SIDES).iter_rows()]
     return pl.Series("pair_id", ids, dtype=pl.String)
 
 

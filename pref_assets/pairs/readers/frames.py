@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from pref_assets.pairs.ids import completion_id, prompt_id
 from pref_assets.pairs.readers.record import Answer, Record
 from pref_assets.pairs.schema import (
     MESSAGES,
@@ -14,8 +15,6 @@ from pref_assets.pairs.schema import (
     RECORD_PROMPTS,
     RECORD_VOTES,
     Table,
-    completion_id,
-    prompt_id,
 )
 
 _IMAGES = pl.List(pl.String)
@@ -37,21 +36,21 @@ class _Lists:
 
     def series(self) -> pl.Series:
         """One list for each appended sequence."""
+        empty = pl.lit([], dtype=self._dtype)
+        rows = pl.DataFrame({"owner": pl.int_range(self._rows, eager=True)})
+        if not self._items:
+            return rows.select(pl.repeat(empty, pl.len(), dtype=self._dtype)).to_series()
         inner = self._dtype.inner
         fields = {f.name: f.dtype for f in inner.fields} if isinstance(inner, pl.Struct) else {"item": inner}
-        columns: Any = zip(*self._items, strict=True) if self._items else [()] * len(fields)
-        flat = pl.DataFrame(
-            [pl.Series("owner", self._owners, dtype=pl.Int64)]
-            + [
-                pl.Series(name, column, dtype=dtype)
-                for (name, dtype), column in zip(fields.items(), columns, strict=True)
-            ]
-        )
+        columns = zip(*self._items, strict=True)
+        named = zip(fields.items(), columns, strict=True)
+        flat = pl.DataFrame([pl.Series(name, column, dtype=dtype) for (name, dtype), column in named])
+        flat = flat.with_columns(pl.Series("owner", self._owners, dtype=pl.Int64).set_sorted())
         item = pl.struct(list(fields)) if isinstance(inner, pl.Struct) else pl.col("item")
         lists = flat.group_by("owner", maintain_order=True).agg(item.alias("list"))
-        rows = pl.DataFrame({"owner": pl.int_range(self._rows, eager=True)})
-        joined = rows.join(lists, on="owner", how="left", maintain_order="left")
-        return joined.select(pl.col("list").cast(self._dtype).fill_null(pl.lit([], dtype=self._dtype))).to_series()
+        if lists.height < self._rows:
+            lists = rows.join(lists, on="owner", how="left", maintain_order="left")
+        return lists.select(pl.col("list").cast(self._dtype).fill_null(empty)).to_series()
 
 
 class RecordFrames:
@@ -68,7 +67,7 @@ class RecordFrames:
 
     def add(self, record: Record, position: int) -> None:
         """Adds the record read from raw row ``position`` (from 0)."""
-        prompt = prompt_id(_messages(record.turns), record.images, record.context)
+        prompt = prompt_id(record.turns, record.images, record.context)
         metadata = json.dumps(record.metadata, ensure_ascii=False, sort_keys=True) if record.metadata else None
         self._prompts.append((position, prompt, record.context, metadata))
         self._prompt_turns.append(record.turns)
@@ -81,10 +80,11 @@ class RecordFrames:
             self._votes.append((position, a, b, vote.annotator, vote.dimension, choice, vote.strength, vote.rationale))
 
     def _add_answer(self, answer: Answer, prompt: str, position: int) -> str:
-        completion = completion_id(prompt, _messages(answer.turns))
+        completion = completion_id(prompt, answer.turns)
         self._completions.append((position, completion, prompt, answer.model))
         self._turns.append(answer.turns)
-        self._ratings.append([(r.dimension, r.value, r.annotator, r.rationale) for r in answer.ratings])
+        ratings = [(r.dimension, r.value, r.annotator, r.rationale) for r in answer.ratings] if answer.ratings else ()
+        self._ratings.append(ratings)
         return completion
 
     def build(self, raw: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
@@ -101,10 +101,6 @@ class RecordFrames:
 
 
 _SOURCE = ("source", "uri", "row", "batch")
-
-
-def _messages(turns: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
-    return [{"role": role, "content": content} for role, content in turns]
 
 
 def _frame(table: Table, names: tuple[str, ...], rows: list[Any]) -> pl.DataFrame:

@@ -166,7 +166,8 @@ def check_prompt(turns: Sequence[Turn], path: str) -> None:
 
 
 def check_answer(turns: Sequence[Turn], path: str) -> None:
-    """Raises ``role_order`` unless the turns alternate from assistant to assistant, ``empty_side`` when one is blank."""
+    """Raises ``role_order`` unless the turns alternate and begin and end with the assistant, ``empty_side`` when one of
+    the assistant's is blank."""
     previous: str | None = "user"
     for index, (role, content) in enumerate(turns):
         if role not in _FOLLOWS[previous]:

@@ -1,6 +1,5 @@
 """TRL's preference format: standard (text) and conversational, with an explicit or an implicit prompt."""
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import Field
@@ -71,25 +70,30 @@ class TrlSource(Source):
         prompt, chosen_turns, rejected_turns = self._conversation(row, chosen, rejected)
         check_prompt(prompt, self.prompt)
         check_sides(chosen_turns, rejected_turns, (self.chosen, self.rejected))
+        answers = [Answer(chosen_turns), Answer(rejected_turns)]
+        record = Record(prompt, answers, votes=[Vote(0, 1, "a", dimension=self.dimension)])
+        extras = row.keys() - (self.prompt, self.chosen, self.rejected)
+        if extras:
+            self._add_extras(record, row, extras)
+        return record
+
+    def _add_extras(self, record: Record, row: dict[str, Any], extras: set[str]) -> None:
+        """Adds what the optional columns say; the columns that no setting names become metadata."""
         annotator = text(row, self.annotator, UNKNOWN_ANNOTATOR) or UNKNOWN_ANNOTATOR
         scores = number(row, self.score_chosen), number(row, self.score_rejected)
-        strength = number(row, self.margin)
-        if strength is None and scores[0] is not None and scores[1] is not None:
-            strength = scores[0] - scores[1]
         models = text(row, self.model_chosen), text(row, self.model_rejected)
-        sides = zip((chosen_turns, rejected_turns), models, scores, strict=True)
-        used = self._used()
-        return Record(
-            turns=prompt,
-            answers=[Answer(turns, model, _ratings(score, annotator)) for turns, model, score in sides],
-            votes=[Vote(0, 1, "a", annotator=annotator, dimension=self.dimension, strength=strength)],
-            images=strings(row, self.images),
-            metadata={name: value for name, value in row.items() if name not in used},
-        )
-
-    def _used(self) -> frozenset[str]:
-        scores = (self.margin, self.score_chosen, self.score_rejected, self.model_chosen, self.model_rejected)
-        return frozenset((self.prompt, self.chosen, self.rejected, self.annotator, self.images, *scores))
+        for answer, score, model in zip(record.answers, scores, models, strict=True):
+            answer.model = model
+            answer.ratings = () if score is None else (Rating(SCORE, score, annotator),)
+        vote = record.votes[0]
+        vote.annotator = annotator
+        vote.strength = number(row, self.margin)
+        if vote.strength is None and scores[0] is not None and scores[1] is not None:
+            vote.strength = scores[0] - scores[1]
+        record.images = strings(row, self.images)
+        named = (self.margin, self.score_chosen, self.score_rejected, self.model_chosen, self.model_rejected)
+        rest = extras.difference(named, (self.annotator, self.images))
+        record.metadata = {name: row[name] for name in rest}
 
     def _conversation(
         self, row: dict[str, Any], chosen: Any, rejected: Any
@@ -172,7 +176,3 @@ def _common(first: str, second: str) -> int:
 def _starts_word(value: str, position: int) -> bool:
     """Whether white space and then a word begin here, right after a word."""
     return value[position : position + 1].isspace() and not value[position - 1].isspace()
-
-
-def _ratings(score: float | None, annotator: str) -> Sequence[Rating]:
-    return () if score is None else (Rating(SCORE, score, annotator),)
