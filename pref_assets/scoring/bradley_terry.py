@@ -60,7 +60,8 @@ class BradleyTerry(Settings):
         weights = np.concatenate([counts * (fold != k)[:, None] for k in range(self.folds)], axis=1)
         p_chosen = train["p_chosen"].to_numpy().astype(np.float64)
         heads = fit_heads(differences, p_chosen, weights, self.l2)
-        heads = heads.T.reshape(self.folds, self.members, -1)
+        # safetensors writes the buffer as it lies in memory, transposed views included.
+        heads = np.ascontiguousarray(heads.T).reshape(self.folds, self.members, -1)
         margins = np.einsum("nd,nmd->nm", differences, heads[fold]).mean(axis=1)
         temperature = fit_temperature(margins, p_chosen)
         metrics = {
@@ -103,7 +104,7 @@ class Ensemble:
         from safetensors.numpy import save_file
 
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({"heads": self.heads}, str(folder / HEADS_FILE))
+        save_file({"heads": np.ascontiguousarray(self.heads)}, str(folder / HEADS_FILE))
         text = {"config": self.config.model_dump(mode="json"), "temperature": self.temperature, "metrics": self.metrics}
         (folder / CONFIG_FILE).write_text(json.dumps(text, indent=1, sort_keys=True))
 
@@ -119,8 +120,8 @@ class Ensemble:
 
 def margin_vectors(pairs: pl.DataFrame, vectors: Vectors) -> NDArray[np.float64]:
     """e(chosen) - e(rejected), (n, d) float64."""
-    chosen = vectors.rows(pairs["chosen_id"].to_list()).astype(np.float64)
-    return chosen - vectors.rows(pairs["rejected_id"].to_list())
+    both = vectors.rows(pairs["chosen_id"].to_list() + pairs["rejected_id"].to_list()).astype(np.float64)
+    return both[: len(pairs)] - both[len(pairs) :]
 
 
 def _groups(pairs: pl.DataFrame) -> pl.Series:

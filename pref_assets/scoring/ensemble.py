@@ -54,8 +54,8 @@ class RewardEnsemble(Settings):
         pairs = pairs.sort("pair_id")
         train = (pairs["split"] == "train").to_numpy()
         fold = np.where(train, ensemble.config.fold_of(pairs), -1)
-        chosen = ensemble.rewards(pairs["chosen_id"].to_list(), fold, vectors)
-        rejected = ensemble.rewards(pairs["rejected_id"].to_list(), fold, vectors)
+        sides = pairs["chosen_id"].to_list() + pairs["rejected_id"].to_list()
+        chosen, rejected = np.split(ensemble.rewards(sides, np.tile(fold, 2), vectors), 2)
         margins = chosen - rejected
         score = margins.mean(axis=1)
         scored = pairs.select("pair_id").with_columns(

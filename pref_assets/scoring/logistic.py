@@ -11,7 +11,7 @@ def fit_heads(
     p_chosen: Floats,
     weights: Floats,
     l2: float,
-    tolerance: float = 1e-6,
+    tolerance: float = 1e-8,
     max_steps: int = 50,
 ) -> Floats:
     """Heads ``w`` that minimise, each for its own row weights ``c``,
