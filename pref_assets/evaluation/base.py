@@ -48,10 +48,10 @@ class CheckpointRef:
     reference: Mapping[str, Any] | None = None
 
     @classmethod
-    def of(cls, manifest: Manifest, folder: Path) -> "CheckpointRef":
+    def of(cls, manifest: Manifest, folder: str | Path) -> "CheckpointRef":
         """The reference to a published checkpoint."""
         base = manifest.config.get("base") if manifest.kind == "policy" else None
-        return cls(manifest.name, manifest.version, manifest.kind, folder, base, manifest.reference)
+        return cls(manifest.name, manifest.version, manifest.kind, Path(folder), base, manifest.reference)
 
     def dump(self) -> dict[str, Any]:
         """As JSON-serialisable job parameters."""

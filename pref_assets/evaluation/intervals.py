@@ -34,10 +34,11 @@ def wilson(successes: float, n: float, z: float = Z95) -> tuple[float, float]:
     """
     if n <= 0 or not 0 <= successes <= n * (1 + 1e-9):
         raise ValueError(f"a proportion needs 0 <= successes <= n and n > 0, not {successes} of {n}")
-    share = min(successes / n, 1.0)
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    p = min(successes / n, 1.0)
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    # Rounding must not push an end past the share itself (0 of n, n of n).
+    return min(p, max(0.0, centre - half)), max(p, min(1.0, centre + half))
 
 
 def effective_size(values: NDArray[np.float64], groups: NDArray[np.int64]) -> float:

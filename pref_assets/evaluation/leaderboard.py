@@ -75,7 +75,7 @@ def leaderboard(
             manifest = known.get((name, version))
             if manifest is None and not row["baseline"] and not name.startswith("scores/"):
                 raise ValueError(
-                    f"evaluation {evaluation!r} measured checkpoint {name}@{version}, which is not there; evaluate again"
+                    f"evaluation {evaluation!r} measured {name}@{version}, a checkpoint that is gone; evaluate again"
                 )
             control = controls.get(name)
             against = values.get((row["metric"], control)) if control else None
