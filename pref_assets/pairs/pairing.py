@@ -65,7 +65,7 @@ class Pairing(Settings):
             choice=pl.when(tie).then(pl.lit("tie")).when(gap > 0).then(pl.lit("a")).otherwise(pl.lit("b")),
             strength=gap.abs(),
             rationale=pl.lit(None, pl.String),
-            provenance=pl.col("rows").list.set_union("rows_b"),
+            provenance=pl.concat_list("rows", "rows_b").list.unique(),
         )
 
     def _ratings(self, completions: pl.DataFrame) -> pl.DataFrame:
