@@ -3,7 +3,6 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -98,8 +97,9 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def keys(batches: Iterable[Batch]) -> list[str]:
-    return [batch.key for batch in batches]
+def forget(home: Home, pipeline: str, source: str, batch: Batch) -> None:
+    """Takes a registration back."""
+    (_folder(home, pipeline, source) / f"{batch.key}.json").unlink(missing_ok=True)
 
 
 def _folder(home: Home, pipeline: str, source: str) -> Path:

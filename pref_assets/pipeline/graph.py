@@ -2,14 +2,24 @@
 
 import dagster as dg
 
-from pref_assets.pipeline.assets import checkpoints, clusters, evaluations, features, pairs, raw, scores, subsets
+from pref_assets.pipeline.assets import (
+    checkpoints,
+    clusters,
+    evaluations,
+    features,
+    pairs,
+    raw,
+    reports,
+    scores,
+    subsets,
+)
 from pref_assets.pipeline.checks import data_checks
 from pref_assets.pipeline.jobs import jobs
 from pref_assets.pipeline.sensors import sensors
 from pref_assets.pipeline.spec import PipelineSpec
 from pref_assets.pipeline.training_checks import training_checks
 
-STAGES = (raw, pairs, features, clusters, scores, subsets, checkpoints, evaluations)
+STAGES = (raw, pairs, features, clusters, scores, subsets, checkpoints, evaluations, reports)
 
 
 def pipeline_definitions(spec: PipelineSpec) -> dg.Definitions:

@@ -60,6 +60,8 @@ CODE = {
 }
 """Version of each stage's code: raise it in the commit that changes what the stage computes from the same settings."""
 
+LOCATION_METADATA = "location"
+"""Definition metadata of a raw asset: where its source is."""
 TABLE_IO = "tables"
 FOLDER_IO = "folders"
 
@@ -104,11 +106,12 @@ def asset_spec(
     owner: str = CURATION,
     automation: dg.AutomationCondition | None = None,
     tags: dict[str, str] | None = None,
+    metadata: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The arguments that every asset of the project has, for ``dg.AssetSpec``."""
-    metadata: dict[str, Any] = {}
+    found = dict(metadata or {})
     if table is not None:
-        metadata = {"dagster/column_schema": column_schema(table), TABLE_METADATA: table.name}
+        found |= {"dagster/column_schema": column_schema(table), TABLE_METADATA: table.name}
     return {
         "key": asset_key(pipeline, stage, name),
         "group_name": group(pipeline, stage),
@@ -116,7 +119,7 @@ def asset_spec(
         "owners": [owner],
         "kinds": KINDS[stage],
         "tags": {"pipeline": pipeline, "stage": stage, **(tags or {})},
-        "metadata": metadata,
+        "metadata": found,
         "code_version": code_version(stage, settings),
         "automation_condition": automation,
     }

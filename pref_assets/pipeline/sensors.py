@@ -114,7 +114,7 @@ def report_failures(context: dg.RunFailureSensorContext, home: dg.ResourceParam[
 def failure_report(context: dg.RunFailureSensorContext) -> dict:
     """What failed and why, short enough to read."""
     run = context.dagster_run
-    steps = [{"step": event.step_key, "error": _why(event)} for event in context.get_step_failure_events()]
+    steps = [{"step": event.step_key, "error": why(event)} for event in context.get_step_failure_events()]
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "run_id": run.run_id,
@@ -126,7 +126,7 @@ def failure_report(context: dg.RunFailureSensorContext) -> dict:
     }
 
 
-def _why(event: dg.DagsterEvent) -> str:
+def why(event: dg.DagsterEvent) -> str:
     """The innermost cause, in one line."""
     error = event.step_failure_data.error
     while error is not None and error.cause is not None:

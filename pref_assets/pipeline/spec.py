@@ -45,21 +45,21 @@ class PipelineSpec(Settings):
     """Where preference data comes from, and how to read it."""
     pairs: PairsSettings = PairsSettings()
     """How records become pairs: pairing rule, vote policy, splits, drops."""
-    embeddings: dict[Name, EmbedderConfig] = {}
+    embeddings: dict[Name, EmbedderConfig] = Field(default_factory=dict)
     """Vectors of completions."""
-    clusters: dict[Name, ClustererConfig] = {}
+    clusters: dict[Name, ClustererConfig] = Field(default_factory=dict)
     """Groups of similar completions."""
-    reward_models: dict[Name, RewardModelConfig] = {}
+    reward_models: dict[Name, RewardModelConfig] = Field(default_factory=dict)
     """Heads fitted on the pairs themselves, to score them out of fold."""
-    scores: dict[Name, ScorerConfig] = {}
+    scores: dict[Name, ScorerConfig] = Field(default_factory=dict)
     """A number for every pair."""
-    subsets: dict[Name, SelectorConfig] = {}
+    subsets: dict[Name, SelectorConfig] = Field(default_factory=dict)
     """Which pairs train."""
-    reference_logps: dict[Name, ReferenceLogps] = {}
+    reference_logps: dict[Name, ReferenceLogps] = Field(default_factory=dict)
     """Base models of policies, and the log-probabilities they give to completions."""
-    checkpoints: dict[Name, CheckpointConfig] = {}
+    checkpoints: dict[Name, CheckpointConfig] = Field(default_factory=dict)
     """Models trained on a subset."""
-    evaluations: dict[Name, EvaluationConfig] = {}
+    evaluations: dict[Name, EvaluationConfig] = Field(default_factory=dict)
     """What training did."""
 
     def entries(self) -> Iterator[tuple[str, str, Settings]]:

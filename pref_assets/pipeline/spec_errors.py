@@ -102,9 +102,8 @@ def _walk(loc: Sequence[PathPart], attributes: Any) -> tuple[tuple[PathPart, ...
     node, annotation = attributes, None
     for index, part in enumerate(loc):
         last = index == len(loc) - 1
-        if isinstance(node, dict) and part in node:
-            node = node[part]
-        elif isinstance(node, list) and isinstance(part, int) and part < len(node):
+        in_list = isinstance(node, list) and isinstance(part, int) and part < len(node)
+        if in_list or (isinstance(node, dict) and part in node):
             node = node[part]
         elif not (last and isinstance(node, dict) and model and part in model.model_fields):
             model = _member(annotation, part) or model

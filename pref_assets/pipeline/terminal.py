@@ -85,7 +85,8 @@ def _close(report: RunReport) -> None:
         click.echo(f"{len(report.materialized)} materializations in {report.seconds:.0f} s")
     else:
         click.secho(
-            f"{len(report.failures)} failed after {report.seconds:.0f} s; what was done is kept. Fix the cause and run again.",
+            f"{len(report.failures)} failed after {report.seconds:.0f} s; what was done is kept. "
+            "Fix the cause and run again.",
             fg="red",
             err=True,
         )

@@ -8,11 +8,13 @@ import dagster as dg
 import polars as pl
 
 from pref_assets.home import Home
+from pref_assets.pairs.schema import content_hash
 from pref_assets.pipeline.checks import Checks, verdict
 from pref_assets.pipeline.metadata import bounded, series
 from pref_assets.pipeline.naming import asset_key
 from pref_assets.pipeline.spec import PipelineSpec
 from pref_assets.resources.folders import Folder
+from pref_assets.resources.tables import TABLES
 from pref_assets.selection import Budget, SelectorConfig
 from pref_assets.tables import TableStore
 from pref_assets.training.checkpoint import METRICS, pair_ids, read_manifest
@@ -145,9 +147,6 @@ def _manifest_matches(spec: PipelineSpec, name: str) -> dg.AssetChecksDefinition
 
 def manifest_problems(folder: Path, tables: TableStore) -> list[str]:
     """What in a checkpoint's manifest is not so, in sentences."""
-    from pref_assets.pairs.schema import content_hash
-    from pref_assets.resources.tables import TABLES
-
     manifest = read_manifest(folder)
     problems = []
     for name, pinned in {"subset": manifest.subset, **manifest.tables}.items():

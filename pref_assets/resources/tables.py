@@ -7,6 +7,7 @@ from typing import Any, get_args
 import dagster as dg
 import polars as pl
 
+from pref_assets.evaluation.leaderboard import LEADERBOARD
 from pref_assets.home import Home
 from pref_assets.pairs import schema
 from pref_assets.pairs.schema import Table
@@ -14,7 +15,10 @@ from pref_assets.tables import BATCH, MissingTableError, TableStore
 
 TABLE_METADATA = "table"
 """Definition metadata of a table asset: the name of its schema."""
-TABLES: dict[str, Table] = {value.name: value for value in vars(schema).values() if isinstance(value, Table)}
+TABLES: dict[str, Table] = {
+    LEADERBOARD.name: LEADERBOARD,
+    **{value.name: value for value in vars(schema).values() if isinstance(value, Table)},
+}
 
 
 class DeltaTables(dg.ConfigurableIOManager):

@@ -8,7 +8,7 @@ import polars as pl
 
 from pref_assets.pairs.schema import Table, content_hash
 from pref_assets.pipeline.metadata import Metadata, bounded, rows
-from pref_assets.pipeline.naming import TABLE_IO, asset_key
+from pref_assets.pipeline.naming import asset_key
 from pref_assets.settings import Settings
 
 Assets = list[dg.AssetsDefinition]

@@ -13,7 +13,7 @@ from pref_assets.pairs.schema import QUARANTINE, RAW, RECORD_COMPLETIONS, RECORD
 from pref_assets.pipeline import batches
 from pref_assets.pipeline.assets.common import Assets, table_result
 from pref_assets.pipeline.metadata import Metadata, counts, preview, series
-from pref_assets.pipeline.naming import TABLE_IO, asset_key, asset_spec, describe, source_partitions
+from pref_assets.pipeline.naming import LOCATION_METADATA, TABLE_IO, asset_key, asset_spec, describe, source_partitions
 from pref_assets.pipeline.spec import PipelineSpec
 
 RECORD_TABLES: dict[str, Table] = {
@@ -50,6 +50,7 @@ def _raw(spec: PipelineSpec, name: str) -> dg.AssetsDefinition:
                 table=RAW,
             ),
             table=RAW,
+            metadata={LOCATION_METADATA: source.location},
         ),
         partitions_def=source_partitions(spec.name, name),
         io_manager_key=TABLE_IO,

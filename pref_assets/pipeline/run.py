@@ -1,0 +1,273 @@
+"""Bringing a pipeline up to date: new files in, then whatever is missing or out of date, and nothing else."""
+
+import difflib
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import dagster as dg
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
+from dagster._core.events import DagsterEventType
+
+from pref_assets.home import Home
+from pref_assets.pairs.locations import is_hub, list_files
+from pref_assets.pipeline import batches
+from pref_assets.pipeline.freshness import AssetStatus, statuses
+from pref_assets.pipeline.inputs import forget_old_inputs
+from pref_assets.pipeline.jobs import ingest_job
+from pref_assets.pipeline.naming import LOCATION_METADATA, asset_key, job_name, source_partitions
+from pref_assets.pipeline.sensors import why
+
+Kind = Literal["registered", "started", "materialized", "check_failed", "failed"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Something that happened in a run.
+
+    Attributes:
+        kind: what.
+        name: asset key with slashes, or the batch.
+        partition: batch of a partitioned asset.
+        seconds: since the step started, for ``materialized`` and ``failed``.
+        rows: rows written, where the asset is a table.
+        message: why it failed, or which check did.
+    """
+
+    kind: Kind
+    name: str
+    partition: str | None = None
+    seconds: float | None = None
+    rows: int | None = None
+    message: str = ""
+
+
+@dataclass
+class RunReport:
+    """What a call of ``run_pipeline`` did. It did nothing when everything was fresh."""
+
+    pipeline: str
+    registered: list[str] = field(default_factory=list)
+    materialized: list[str] = field(default_factory=list)
+    failures: list[Progress] = field(default_factory=list)
+    fresh: int = 0
+    seconds: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        return not self.failures
+
+
+Listener = Callable[[Progress], None]
+
+
+class UnknownPipelineError(LookupError):
+    """No such pipeline in the code location; the message names those there are."""
+
+
+def run_pipeline(
+    instance: dg.DagsterInstance,
+    pipeline: str,
+    select: str | None = None,
+    *,
+    definitions: dg.Definitions | None = None,
+    home: Home | None = None,
+    listener: Listener = lambda progress: None,
+) -> RunReport:
+    """Registers new files of every source, reads new batches, and materializes what is missing, stale or blocked.
+
+    Args:
+        instance: where runs are recorded.
+        pipeline: its name.
+        select: only these assets, in Dagster's selection syntax; everything of the pipeline by default.
+        definitions: of the code location; the project's own by default.
+        home: the state folder; the default one by default.
+        listener: told of every asset as it is done.
+
+    Raises:
+        UnknownPipelineError: no such pipeline.
+        LocationError: a source's location does not exist.
+        ValueError: nothing matches the selection.
+    """
+    began = time.perf_counter()
+    definitions = definitions or project_definitions()
+    home = home or Home.default()
+    graph = definitions.resolve_asset_graph()
+    chosen = selected(graph, pipeline, select)
+    report = RunReport(pipeline)
+    runner = _Runner(instance, definitions, report, listener)
+    forget_old_inputs(home)
+    for source in sources(graph, pipeline):
+        if asset_key(pipeline, "raw", source) in chosen:
+            _ingest(runner, home, pipeline, source, chosen)
+    if report.ok:
+        whole = {key for key in chosen if graph.get(key).partitions_def is None}
+        todo = outdated(graph, statuses(instance, graph, whole), whole)
+        if todo:
+            runner.run(job_name(pipeline, "everything"), todo)
+    report.fresh = sum(1 for each in statuses(instance, graph, chosen) if each.status == "fresh")
+    report.seconds = time.perf_counter() - began
+    return report
+
+
+def project_definitions() -> dg.Definitions:
+    """The code location of this project."""
+    from pref_assets.definitions import defs
+
+    loaded = defs()
+    assert isinstance(loaded, dg.Definitions)
+    return loaded
+
+
+def pipelines(graph: AssetGraph) -> list[str]:
+    """Names of the pipelines in a code location."""
+    return sorted({key.path[0] for key in graph.materializable_asset_keys})
+
+
+def sources(graph: AssetGraph, pipeline: str) -> list[str]:
+    """Names of a pipeline's sources."""
+    keys = (key.path for key in graph.materializable_asset_keys)
+    return sorted(path[2] for path in keys if path[:2] == [pipeline, "raw"])
+
+
+def selected(graph: AssetGraph, pipeline: str, select: str | None = None) -> set[dg.AssetKey]:
+    """Assets of a pipeline, or those of them that a selection names.
+
+    Raises:
+        UnknownPipelineError: no such pipeline.
+        ValueError: the selection names nothing of it.
+    """
+    known = pipelines(graph)
+    if pipeline not in known:
+        close = difflib.get_close_matches(pipeline, known, n=1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        raise UnknownPipelineError(f"no pipeline {pipeline!r}; known: {', '.join(known) or 'none'}{hint}")
+    chosen = {key for key in graph.materializable_asset_keys if key.path[0] == pipeline}
+    if select is None:
+        return chosen
+    named = dg.AssetSelection.from_string(select).resolve(graph)
+    if not chosen & named:
+        raise ValueError(f"--select {select!r} names no asset of {pipeline}; try `group:{pipeline}_6_subsets`")
+    return chosen & named
+
+
+def outdated(graph: AssetGraph, found: Iterable[AssetStatus], within: set[dg.AssetKey]) -> set[dg.AssetKey]:
+    """Assets that are not fresh, with everything downstream of them that is in ``within``."""
+    todo = {each.key for each in found if each.status != "fresh"}
+    for key in graph.toposorted_asset_keys:
+        if key in within and any(parent in todo for parent in graph.get(key).parent_keys):
+            todo.add(key)
+    return todo
+
+
+def _ingest(runner: "_Runner", home: Home, pipeline: str, source: str, chosen: set[dg.AssetKey]) -> None:
+    """Registers what is new at a source's location and reads every batch that is not read yet."""
+    location = str(runner.graph.get(asset_key(pipeline, "raw", source)).metadata[LOCATION_METADATA])
+    partitions = str(source_partitions(pipeline, source).name)
+    _forget_unread(runner.instance, home, pipeline, source, runner.graph)
+    if is_hub(location):
+        batches.register_hub(home, pipeline, source, location)
+    else:
+        for file in list_files(location):
+            batches.register_file(home, pipeline, source, file)
+    known = set(runner.instance.get_dynamic_partitions(partitions))
+    new = [batch for batch in batches.registered(home, pipeline, source) if batch.key not in known]
+    if new:
+        runner.instance.add_dynamic_partitions(partitions, [batch.key for batch in new])
+    for batch in new:
+        runner.report.registered.append(batch.key)
+        runner.tell(Progress("registered", batch.uri, batch.key))
+    keys = {key for key in chosen if key.path[1] == "raw" and key.path[2] == source} | {
+        key for key in chosen if runner.graph.get(key).partitions_def == source_partitions(pipeline, source)
+    }
+    found = statuses(runner.instance, runner.graph, keys)
+    for batch in runner.instance.get_dynamic_partitions(partitions):
+        todo = outdated(runner.graph, (each for each in found if each.partition == batch), keys)
+        if todo:
+            runner.run(ingest_job(pipeline, source), todo, batch)
+
+
+def _forget_unread(instance: dg.DagsterInstance, home: Home, pipeline: str, source: str, graph: AssetGraph) -> None:
+    """Takes back batches that were never read and whose file is gone or changed: nothing came of them."""
+    partitions = str(source_partitions(pipeline, source).name)
+    read = instance.get_materialized_partitions(asset_key(pipeline, "raw", source))
+    for batch in batches.registered(home, pipeline, source):
+        if batch.key in read:
+            continue
+        try:
+            batches.verify(batch)
+        except batches.BatchError:
+            instance.delete_dynamic_partition(partitions, batch.key)
+            batches.forget(home, pipeline, source, batch)
+
+
+class _Runner:
+    """Executes jobs in this process and turns Dagster's events into progress."""
+
+    def __init__(
+        self, instance: dg.DagsterInstance, definitions: dg.Definitions, report: RunReport, listener: Listener
+    ) -> None:
+        self.instance = instance
+        self.definitions = definitions
+        self.graph = definitions.resolve_asset_graph()
+        self.report = report
+        self.tell = listener
+        self._started: dict[str, float] = {}
+
+    def run(self, job: str, keys: set[dg.AssetKey], partition: str | None = None) -> None:
+        """One run of a job on these assets and their checks; failures go to the report."""
+        run_id = str(uuid.uuid4())
+        self.instance.add_event_listener(run_id, lambda entry: self._hear(entry, partition))
+        self.definitions.resolve_job_def(job).execute_in_process(
+            instance=self.instance,
+            asset_selection=sorted(keys),
+            partition_key=partition,
+            run_id=run_id,
+            raise_on_error=False,
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        )
+
+    def _hear(self, entry: dg.EventLogEntry, partition: str | None) -> None:
+        event = entry.dagster_event
+        if event is None:
+            return
+        step = event.step_key or ""
+        if event.event_type == DagsterEventType.STEP_START:
+            self._started[step] = entry.timestamp
+            return
+        seconds = entry.timestamp - self._started.get(step, entry.timestamp)
+        if event.event_type == DagsterEventType.ASSET_MATERIALIZATION:
+            self._materialized(event, partition, seconds)
+        elif event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION:
+            check = event.asset_check_evaluation_data
+            if not check.passed and check.blocking:
+                name = "/".join(check.asset_key.path)
+                self._failed(Progress("check_failed", name, partition, seconds, message=_check_text(check)))
+        elif event.event_type == DagsterEventType.STEP_FAILURE and not _is_check(event):
+            self._failed(Progress("failed", step.replace("__", "/"), partition, seconds, message=why(event)))
+
+    def _materialized(self, event: dg.DagsterEvent, partition: str | None, seconds: float) -> None:
+        found = event.step_materialization_data.materialization
+        name = "/".join(found.asset_key.path)
+        count = found.metadata.get("dagster/row_count") or found.metadata.get("dagster/partition_row_count")
+        rows = int(count.value) if isinstance(count, (dg.IntMetadataValue, dg.FloatMetadataValue)) else None
+        self.report.materialized.append(name if partition is None else f"{name}@{partition}")
+        self.tell(Progress("materialized", name, partition, seconds, rows))
+
+    def _failed(self, progress: Progress) -> None:
+        self.report.failures.append(progress)
+        self.tell(progress)
+
+
+def _is_check(event: dg.DagsterEvent) -> bool:
+    """Whether a step failed only because a blocking check said so, which is reported as the check's."""
+    error = event.step_failure_data.error
+    return error is not None and "DagsterAssetCheckFailedError" in (error.cls_name or "")
+
+
+def _check_text(check: dg.AssetCheckEvaluation) -> str:
+    numbers = {name: value.value for name, value in check.metadata.items() if name in {"bad", "rows"}}
+    count = f": {numbers['bad']:g} of {numbers['rows']:g} rows" if len(numbers) == 2 else ""
+    return f"{check.check_name}{count}{'. ' + check.description if check.description else ''}"

@@ -1,0 +1,149 @@
+"""Errors of a pipeline file: the line, the field, what is allowed, and all of them at once."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pref_assets.pipeline.spec_errors import SpecError, parse_spec, repeated_keys
+from pref_assets.pipeline.yaml_marks import parse
+
+GOOD = """\
+type: pref_assets.PreferencePipeline
+attributes:
+  name: small
+  sources:
+    mine: {type: trl, location: data}
+  embeddings:
+    minilm: {type: sentence_transformer}
+  reward_models:
+    ensemble: {type: bradley_terry, embeddings: minilm}
+  scores:
+    strength: {type: reward_ensemble, reward_model: ensemble}
+  subsets:
+    random_25: {type: random, budget: 25%}
+    deita_25:
+      type: deita
+      quality: strength
+      embeddings: minilm
+      threshold: 0.9
+      budget: 25%
+  reference_logps:
+    base: {}
+  checkpoints:
+    dpo: {type: policy, subset: deita_25, base: base, objective: {type: dpo, beta: 0.1}}
+    reward: {type: reward_model, subset: random_25}
+  evaluations:
+    ranking: {type: ranking_accuracy, checkpoints: [dpo]}
+"""
+
+
+def errors(text: str) -> list[str]:
+    (document,) = parse(text)
+    file = Path.cwd() / "defs.yaml"
+    with pytest.raises(SpecError) as caught:
+        repeated_keys(document.repeated, file)
+        parse_spec(document.value["attributes"], document.mark.at(["attributes"]), file)
+    return caught.value.errors
+
+
+def test_a_good_file_is_a_spec() -> None:
+    (document,) = parse(GOOD)
+    spec = parse_spec(document.value["attributes"])
+    assert [f"{block}/{name}" for block, name, _ in spec.entries()][-1] == "evaluations/ranking"
+    assert spec.needs(spec.subsets["deita_25"], "scores") == ["strength"]
+    assert spec.checkpoints_of(spec.evaluations["ranking"]) == ["dpo"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (
+            "threshold: 0.9",
+            "threshold: 3",
+            "defs.yaml:18: subsets.deita_25.threshold: Input should be less than or equal to 1 (got 3)",
+        ),
+        (
+            "type: deita",
+            "type: deta",
+            "defs.yaml:15: subsets.deita_25.type: unknown type 'deta'; "
+            "allowed: all, random, top_margin, deita, flip_filter (did you mean 'deita'?)",
+        ),
+        (
+            "mine: {type: trl, location: data}",
+            "mine: {location: data}",
+            "defs.yaml:5: sources.mine: `type` is missing; allowed: trl, hh_rlhf, completions",
+        ),
+        ("      quality: strength\n", "", "defs.yaml:14: subsets.deita_25.quality: this field is required: Scores to"),
+        (
+            "budget: 25%}",
+            "budget: 0%}",
+            "defs.yaml:13: subsets.random_25.budget: a budget share lies in (0 %, 100 %], not '0%'",
+        ),
+        (
+            "budget: 25%}",
+            "budget: many}",
+            "defs.yaml:13: subsets.random_25.budget: a budget is a number of pairs (96) or a share of the candidates "
+            "('25%'), not 'many'",
+        ),
+        (
+            "subset: deita_25,",
+            "subset: deita_52,",
+            "defs.yaml:23: checkpoints.dpo.subset: no subsets named 'deita_52'; known: deita_25, random_25 "
+            "(did you mean 'deita_25'?)",
+        ),
+        (
+            "checkpoints: [dpo]",
+            "checkpoints: [dpo, reward]",
+            "defs.yaml:26: evaluations.ranking.checkpoints: checkpoint 'reward' is a reward_model, this measures a "
+            "policy; known: dpo",
+        ),
+        (
+            "threshold: 0.9",
+            "treshold: 0.9",
+            "defs.yaml:18: subsets.deita_25.treshold: unknown field; allowed: block, budget, column, embeddings, fill, "
+            "quality, seed, threshold, type (did you mean 'threshold'?)",
+        ),
+        (
+            "beta: 0.1",
+            "beta: -1",
+            "defs.yaml:23: checkpoints.dpo.objective.beta: Input should be greater than",
+        ),
+        (
+            "minilm: {type: sentence_transformer}",
+            "minilm: {type: word2vec}",
+            "defs.yaml:7: embeddings.minilm.type: unknown type 'word2vec'; allowed: sentence_transformer",
+        ),
+        ("name: small", "name: Small Pairs", "defs.yaml:3: name: String should match pattern"),
+        ("    dpo: {", "    all: {", "defs.yaml:2: checkpoints.all: `all` means every checkpoint"),
+        (
+            "random_25: {type: random, budget: 25%}",
+            "deita_25: {type: all}",
+            "defs.yaml:14: subsets.deita_25: this name is used twice in the same block",
+        ),
+    ],
+)
+def test_an_error_says_where_and_what_is_allowed(old: str, new: str, expected: str) -> None:
+    assert GOOD.count(old) >= 1
+    found = errors(GOOD.replace(old, new, 1))
+    assert any(line.startswith(expected) for line in found), found
+
+
+def test_all_errors_of_a_file_come_at_once_in_the_order_of_its_lines() -> None:
+    text = GOOD.replace("threshold: 0.9", "threshold: 3").replace("subset: random_25", "subset: randm_25")
+    text = text.replace("  name: small\n", "")
+    found = errors(text)
+    assert [line.split(": ")[1] for line in found] == ["name", "subsets.deita_25.threshold", "checkpoints.reward.subset"]
+    with pytest.raises(SpecError, match=r"^3 errors in the pipeline file:\n"):
+        parse_spec(yaml.safe_load(text)["attributes"])
+
+
+def test_an_empty_file_says_what_is_required() -> None:
+    with pytest.raises(SpecError, match=r"name: this field is required(.|\n)*sources: this field is required"):
+        parse_spec({})
+
+
+def test_marks_know_lists_and_nested_keys() -> None:
+    (document,) = parse("a:\n  - b: 1\n  - c:\n      d: 2\n")
+    assert document.mark.line_of(["a", 1, "c", "d"]) == 4
+    assert document.mark.line_of(["a", 0, "nothing"]) == 2
