@@ -86,5 +86,7 @@ def _rendered(tokenizer: Any, prompt: list[Message], chosen: list[Message], reje
     if tokenizer.chat_template is None:
         return [prompt_text(prompt), prompt_text(chosen), prompt_text(rejected)]
     before: str = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
-    whole = (tokenizer.apply_chat_template(prompt + answer, tokenize=False) for answer in (chosen, rejected))
-    return [before, *(text.removeprefix(before) for text in whole)]
+    texts = [tokenizer.apply_chat_template(prompt + answer, tokenize=False) for answer in (chosen, rejected)]
+    if not all(text.startswith(before) for text in texts):
+        raise ValueError("the tokenizer's chat template does not render a conversation as prompt and answer")
+    return [before, *(text[len(before) :] for text in texts)]

@@ -12,7 +12,7 @@ HUB = "hf://"
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
 _UNFINISHED = (".tmp", ".part", "~")
 _HUB = re.compile(
-    r"hf://(?P<name>[^/@:]+/[^/@:]+)(?:/(?P<config>[^@:]+))?(?:@(?P<revision>[^:]+))?(?::(?P<split>[^:]+))?"
+    r"hf://(?P<name>[^/@:]+/[^/@:]+)(?:/(?P<config>[^@:]+))?(?:@(?P<revision>[^:]+))?(?::(?P<split>.+))?"
 )
 
 

@@ -136,8 +136,9 @@ def _message(item: Any, path: str) -> Turn:
     role, content = required(item, "role", f"{path}.role"), required(item, "content", f"{path}.content")
     if isinstance(content, list):
         content = _joined(content, f"{path}.content")
-    if not isinstance(content, str):
-        raise wrong_type(f"{path}.content", content, "a string")
+    for name, value in (("role", role), ("content", content)):
+        if not isinstance(value, str):
+            raise wrong_type(f"{path}.{name}", value, "a string")
     if role not in _FOLLOWS:
         allowed = ", ".join(name for name in _FOLLOWS if name)
         raise BadRowError("unknown_role", f"field `{path}.role` is {role!r}; known are {allowed}")
