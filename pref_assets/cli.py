@@ -13,6 +13,7 @@ from pref_assets.home import Home
 
 if TYPE_CHECKING:
     from pref_assets.lineage.model import Trace
+    from pref_assets.pairs.exports import PromptFormat
 
 EXAMPLES = """
 \b
@@ -125,7 +126,7 @@ def export(subset: str, style: str, out: Path | None, implicit_prompt: bool, mar
     if not name:
         raise click.UsageError(f"say PIPELINE/SUBSET, for example demo/{pipeline}")
     path = out or Path(f"{name}.{'jsonl' if style == 'trl' else 'parquet'}")
-    prompt = "implicit" if implicit_prompt else "explicit"
+    prompt: PromptFormat = "implicit" if implicit_prompt else "explicit"
     count = export_subset(Home.default(), pipeline, name, path, prompt=prompt, margin=margin)
     click.echo(f"{count} pairs written to {path}")
 
