@@ -8,9 +8,8 @@ from pathlib import Path
 import polars as pl
 
 from pref_assets.pairs.schema import content_id
-
-TEST = "test"
-"""The split that no training sees."""
+from pref_assets.pairs.splits import TEST
+from pref_assets.pairs.texts import text_of
 
 TRUTH = pl.Schema(
     [
@@ -28,11 +27,6 @@ class NothingHeldOutError(ValueError):
     """There is nothing to measure on; the message says what the split or the source lacks."""
 
 
-def content(column: str) -> pl.Expr:
-    """Text of a ``MESSAGES`` column: the contents of its turns, one after the other."""
-    return pl.col(column).list.eval(pl.element().struct.field("content")).list.join("\n\n")
-
-
 def held_out(pairs: pl.DataFrame, completions: pl.DataFrame, truth: pl.DataFrame | None = None) -> pl.DataFrame:
     """The pairs of the test split that have a winner, sorted by id.
 
@@ -48,7 +42,7 @@ def held_out(pairs: pl.DataFrame, completions: pl.DataFrame, truth: pl.DataFrame
     Raises:
         NothingHeldOutError: no pair of the test split has a winner.
     """
-    length = content("messages").str.len_chars().cast(pl.Int64)
+    length = text_of("messages").str.len_chars().cast(pl.Int64)
     sides = completions.select(id="completion_id", prompt="prompt_id", length=length)
     test = pairs.filter(pl.col("split") == TEST, pl.col("p_chosen") != 0.5)
     if test.is_empty():

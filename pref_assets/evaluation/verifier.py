@@ -13,11 +13,13 @@ from pydantic import Field
 from pref_assets.evaluation import baselines
 from pref_assets.evaluation.accuracy import Margins, row
 from pref_assets.evaluation.base import CheckpointRef, Evaluation, Inputs
-from pref_assets.evaluation.heldout import TEST, NothingHeldOutError, content, sample
+from pref_assets.evaluation.heldout import NothingHeldOutError, sample
 from pref_assets.evaluation.intervals import bootstrap_mean, group_numbers, share
 from pref_assets.home import Home
 from pref_assets.models.generation import Sampling
 from pref_assets.pairs.schema import EVALUATIONS
+from pref_assets.pairs.splits import TEST
+from pref_assets.pairs.texts import text_of
 from pref_assets.settings import digest
 from pref_assets.training.checkpoint import Kind
 from pref_assets.training.job import TaskName
@@ -127,7 +129,7 @@ def verdicts(prompts: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
 def recorded_rows(prompts: pl.DataFrame, completions: pl.DataFrame) -> list[dict[str, Any]]:
     """What answering with a recorded completion of the prompt would give: longest, shortest, random (its mean)."""
     recorded = completions.join(prompts.select("prompt_id"), on="prompt_id", how="semi").select(
-        "prompt_id", "completion_id", text=content("messages")
+        "prompt_id", "completion_id", text=text_of("messages")
     )
     by_length = recorded.sort(pl.col("text").str.len_chars(), "completion_id")
     rules = {

@@ -6,10 +6,10 @@ from pathlib import PurePosixPath
 
 import polars as pl
 
-from pref_assets.evaluation.heldout import content
 from pref_assets.lineage.model import AmbiguousQueryError, UnknownQueryError
 from pref_assets.lineage.tables import PipelineTables
 from pref_assets.pairs.schema import COMPLETIONS, PAIR_DROPS, PAIRS, QUARANTINE, RAW, RECORD_COMPLETIONS
+from pref_assets.pairs.texts import text_of
 
 SHOWN = 10
 """Candidates that an error lists."""
@@ -48,7 +48,7 @@ def of_text(tables: PipelineTables, text: str) -> tuple[str, list[str]] | None:
     wanted = text.strip()
     completions = tables.scan("pairs", "completions", COMPLETIONS)
     found = (
-        completions.select("completion_id", text=content("messages").str.strip_chars())
+        completions.select("completion_id", text=text_of("messages").str.strip_chars())
         .filter(pl.col("text").str.starts_with(wanted))
         .collect()
         .sort("text", "completion_id")
@@ -96,9 +96,11 @@ def of_pointer(tables: PipelineTables, query: str) -> tuple[str, int] | None:
         raise AmbiguousQueryError(f"{len(uris)} files that were read end with {file!r}:", candidates)
     if not uris:
         return None
-    last = sizes.filter(pl.col("uri") == uris[0])["last"][0]
-    if not 1 <= number <= last:
-        raise UnknownQueryError(f"{uris[0]} was read and has rows 1 to {last}; there is no row {number}")
+    here = (pl.col("uri") == uris[0]) & (pl.col("row") == number)
+    if all(tables.scan("raw", name, RAW).filter(here).collect().is_empty() for name in tables.names("raw")):
+        last = sizes.filter(pl.col("uri") == uris[0])["last"][0]
+        what = "that line is blank" if 1 <= number <= last else f"its last row is {last}"
+        raise UnknownQueryError(f"{uris[0]} was read, but has no row {number}: {what}")
     return uris[0], number
 
 
@@ -149,7 +151,7 @@ def unknown(tables: PipelineTables, query: str) -> UnknownQueryError:
 
 def _texts(tables: PipelineTables, completions: list[str]) -> dict[str, str]:
     frame = tables.scan("pairs", "completions", COMPLETIONS).filter(pl.col("completion_id").is_in(completions))
-    return dict(frame.select("completion_id", content("messages")).collect().iter_rows())
+    return dict(frame.select("completion_id", text_of("messages")).collect().iter_rows())
 
 
 def _short(text: str, width: int = 60) -> str:

@@ -30,9 +30,9 @@ def render(trace: Trace) -> str:
 
 def _row(row: RowTrace) -> Iterator[str]:
     yield f"read from {row.origin.pointer}  (source {row.origin.source}, batch {row.origin.batch})"
-    if row.code is None:
-        yield f"  accepted: {row.completions} completion{'s' if row.completions != 1 else ''}"
-    else:
+    if row.completions:
+        yield f"  {'read in part' if row.code else 'read'}: {row.completions} completions"
+    if row.code is not None:
         yield f"  quarantined: {row.code}"
         yield f"    {row.reason}"
         yield f"    as read: {shorten(row.payload)}"

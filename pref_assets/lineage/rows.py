@@ -77,8 +77,8 @@ def rows(home: Home, checkpoint: str, pipeline: str | None = None) -> Iterator[d
     chosen = decisions["pair_id"].sort()
     if chosen.to_list() != ids:
         raise LineageError(
-            f"{_named(manifest)}: it trained on {len(ids)} pairs, but the pinned subset (version "
-            f"{manifest.subset.delta_version} of {'/'.join(manifest.subset.key)}) selects {len(chosen)} others or fewer"
+            f"{_named(manifest)}: the {len(ids)} pairs it trained on are not the {len(chosen)} that the pinned subset "
+            f"selects (version {manifest.subset.delta_version} of {'/'.join(manifest.subset.key)})"
         )
     if absent := [name for name in TABLES if name not in manifest.tables]:
         raise LineageError(f"{_named(manifest)}: its manifest pins no version of {', '.join(absent)}")

@@ -8,7 +8,6 @@ from typing import Any
 
 import polars as pl
 
-from pref_assets.evaluation.heldout import content
 from pref_assets.home import Home
 from pref_assets.lineage import find
 from pref_assets.lineage.model import Decision, LineageError, Membership, Origin, PairTrace, RowTrace, Side, Trace, Use
@@ -29,6 +28,7 @@ from pref_assets.pairs.schema import (
     RECORD_COMPLETIONS,
     RECORD_VOTES,
 )
+from pref_assets.pairs.texts import text_of
 from pref_assets.training.checkpoint import pair_ids
 
 
@@ -126,12 +126,12 @@ def _pairs(tables: PipelineTables, ids: list[str]) -> Iterator[PairTrace]:
 
 
 def _completions(tables: PipelineTables, ids: list[str]) -> dict[str, dict[str, Any]]:
-    prompts = tables.scan("pairs", "prompts", PROMPTS).select("prompt_id", prompt=content("messages"))
+    prompts = tables.scan("pairs", "prompts", PROMPTS).select("prompt_id", prompt=text_of("messages"))
     frame = (
         tables.scan("pairs", "completions", COMPLETIONS)
         .filter(pl.col("completion_id").is_in(ids))
         .join(prompts, on="prompt_id", how="left")
-        .select("completion_id", "model", "ratings", "prompt", text=content("messages"))
+        .select("completion_id", "model", "ratings", "prompt", text=text_of("messages"))
         .collect()
     )
     return {row["completion_id"]: row for row in frame.to_dicts()}

@@ -1,0 +1,154 @@
+"""Questions a person asks of a row, and the answers."""
+
+import json
+from dataclasses import asdict
+
+import pytest
+
+from pref_assets.home import Home
+from pref_assets.lineage.model import AmbiguousQueryError, Origin, UnknownQueryError
+from pref_assets.lineage.render import render, shorten
+from pref_assets.lineage.trace import trace
+from pref_assets_tests.lineage.conftest import URI
+
+
+def test_a_pair_from_file_to_checkpoint(small):
+    found = trace(small.home, "p", small.blue[:6])
+    assert found.found == "pair"
+    [pair] = found.pairs
+    assert pair.pair_id == small.blue
+    assert (pair.prompt, pair.chosen.text, pair.rejected.text) == ("Name a colour.", "Blue is a colour.", "No idea.")
+    assert pair.origins == [Origin("answers", URI, 1, "b1"), Origin("answers", URI, 7, "b1")]
+    assert {(vote["annotator"], vote["choice"]) for vote in pair.votes} == {("ann", "chosen"), ("bo", "chosen")}
+    assert (pair.split, pair.p_chosen, pair.code) == ("train", 1.0, None)
+    assert [(m.clusters, m.cluster, m.label) for m in pair.chosen.clusters] == [("topics", 3, "colours")]
+    assert [(m.cluster, m.label) for m in pair.rejected.clusters] == [(1, "doubt")]
+    assert pair.scores["strength"]["p_correct"] == 0.2
+    assert [(d.subset, d.selected, d.reason) for d in pair.decisions] == [
+        ("all", True, "picked"),
+        ("few", False, "below_budget: rank 2 of 1"),
+    ]
+    assert [(u.checkpoint, u.version, u.subset, u.evaluations) for u in pair.checkpoints] == [
+        ("rm_all", "aaaa1111", "all", ["rewards"])
+    ]
+    assert [(row.origin.row, row.code, row.completions) for row in found.rows] == [(1, None, 2), (7, None, 2)]
+
+
+def test_a_pair_that_two_checkpoints_learned(small):
+    [pair] = trace(small.home, "p", small.oak).pairs
+    assert [use.checkpoint for use in pair.checkpoints] == ["rm_all", "rm_few"]
+    assert pair.scores == {}
+
+
+def test_the_start_of_a_completion(small):
+    found = trace(small.home, "p", "  Blue is")
+    assert (found.found, [pair.pair_id for pair in found.pairs]) == ("completion", [small.blue])
+
+
+def test_a_completion_without_a_comparison_still_says_where_it_came_from(small):
+    found = trace(small.home, "p", "Granite")
+    assert (found.found, found.pairs) == ("completion", [])
+    assert [row.origin.row for row in found.rows] == [6]
+    assert "No comparison of it was made" in render(found)
+
+
+def test_a_dropped_pair_says_why(small):
+    found = trace(small.home, "p", "answers.jsonl:2")
+    [pair] = found.pairs
+    assert pair.code is not None
+    assert pair.code in render(found)
+    assert {pair.chosen.text, pair.rejected.text} == {"Trout, a fish.", "Cod, a fish."}
+    assert trace(small.home, "p", pair.pair_id[:8]).pairs == [pair]
+
+
+def test_a_refused_row_says_why(small):
+    found = trace(small.home, "p", f"{URI}:3")
+    assert (found.found, found.pairs) == ("row", [])
+    [row] = found.rows
+    assert row.code == "wrong_type"
+    assert "completions[0].content" in row.reason
+    assert json.loads(row.payload)["prompt"] == "Name a bird."
+    text = render(found)
+    assert "quarantined: wrong_type" in text
+    assert "No pair came of it." in text
+
+
+def test_a_refused_row_is_found_by_its_text(small):
+    assert trace(small.home, "p", "Name a bird").rows[0].origin.row == 3
+
+
+def test_a_row_read_in_part_shows_both(small):
+    found = trace(small.home, "p", "answers.jsonl:5")
+    assert [pair.pair_id for pair in found.pairs] == [small.oak]
+    assert [(row.code, row.completions) for row in found.rows] == [("empty_side", 2)]
+    assert "read in part: 2 completions" in render(found)
+
+
+def test_a_pointer_finds_pairs_that_other_rows_share(small):
+    assert [pair.pair_id for pair in trace(small.home, "p", "answers.jsonl:7").pairs] == [small.blue]
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("answers.jsonl:4", "has no row 4: that line is blank"),
+        ("answers.jsonl:99", "has no row 99: its last row is 7"),
+        ("other.jsonl:1", "Files that were read: answers.jsonl"),
+        ("Completely unheard of", "ask for a pair id"),
+        ("ffffffff", "answers to 'ffffffff'"),
+        (" ", "ask for a pair id"),
+    ],
+)
+def test_what_answers_to_nothing(small, query, message):
+    with pytest.raises(UnknownQueryError, match=message.replace(".", r"\.")):
+        trace(small.home, "p", query)
+
+
+def test_a_text_that_several_completions_share_lists_their_pairs(small):
+    with pytest.raises(AmbiguousQueryError, match="2 completions start with 'No idea'") as error:
+        trace(small.home, "p", "No idea")
+    assert sorted(query for query, _ in error.value.candidates) == sorted([small.blue, small.oak])
+    for query, _ in error.value.candidates:
+        assert trace(small.home, "p", query).found == "pair"
+
+
+def test_an_id_that_several_pairs_share_lists_them(small, monkeypatch):
+    import re
+
+    from pref_assets.lineage import find
+
+    monkeypatch.setattr(find, "_HEX", re.compile("[0-9a-f]*"))
+    with pytest.raises(AmbiguousQueryError, match="3 pairs have ids that start with ''") as error:
+        trace(small.home, "p", "")
+    assert len(error.value.candidates) == 3
+
+
+def test_an_unknown_pipeline_names_those_there_are(small, tmp_path):
+    with pytest.raises(UnknownQueryError, match="pipelines there: p"):
+        trace(small.home, "q", small.blue)
+    with pytest.raises(UnknownQueryError, match="pipelines there: none"):
+        trace(Home(tmp_path), "p", small.blue)
+
+
+def test_the_answer_reads_well_and_is_plain_data(small):
+    found = trace(small.home, "p", small.blue)
+    text = render(found)
+    for expected in (
+        f"read from {URI}:1  (source answers, batch b1)",
+        f"pair {small.blue}",
+        "chosen    Blue is a colour.  [tiny]",
+        "ann on overall: chosen; bo on overall: chosen",
+        "cluster topics 3 (colours), 0.250 from the centre",
+        "strength: -1.500, spread 0.500, label right with probability 0.20, incorrect",
+        "all: kept (picked, rank 1)",
+        "few: not kept (below_budget: rank 2 of 1)",
+        "rm_all@aaaa1111 (reward_model, subset all,",
+        "measured by rewards",
+    ):
+        assert expected in text
+    json.dumps(asdict(found))
+
+
+def test_long_texts_are_shortened_to_a_line():
+    assert shorten("a\n b", 10) == "a b"
+    assert shorten("word " * 50, 12) == "word word w…"
