@@ -7,23 +7,22 @@ import time
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pref_assets import __version__
+from pref_assets.training import serving
+from pref_assets.training.checkpoint import Kind, read_manifest
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric
     from mlflow.models.signature import ModelSignature
 
-ModelKind = Literal["policy", "reward_model"]
-
 FLUSH_METRICS = 500
 _PARAMS_A_CALL = 100
 _METRICS_A_CALL = 1000
 _VALUE_CHARACTERS = 5000
 _NOT_IN_NAMES = re.compile(r"[^\w\-./ ]")
-_LOADER = "pref_assets.training.serving"
 _EXAMPLES: dict[str, dict[str, list[str]]] = {
     "policy": {"prompt": ["Name three colours."]},
     "reward_model": {"prompt": ["Name three colours."], "completion": ["Red, green and blue."]},
@@ -112,7 +111,7 @@ class MlflowRun:
         data = Dataset(name=name, digest=data_version[:36], source_type="delta", source=json.dumps({"path": path}))
         self.client.log_inputs(self.run_id, [DatasetInput(data, [InputTag("mlflow.data.context", use)])])
 
-    def model(self, folder: Path, kind: ModelKind) -> None:
+    def model(self, folder: Path, kind: Kind) -> None:
         """Logs a checkpoint folder so that ``mlflow.pyfunc.load_model`` can load it; nothing is pickled.
 
         The fluent ``log_model`` would load the model here, in the orchestrating process, to try the example.
@@ -121,8 +120,13 @@ class MlflowRun:
         from mlflow.entities import LoggedModelOutput, LoggedModelStatus
         from mlflow.models import Model
 
+        manifest = read_manifest(folder)
         logged = self.client.create_logged_model(
-            self.experiment_id, name=folder.parent.name, source_run_id=self.run_id, model_type=kind
+            self.experiment_id,
+            name=manifest.name,
+            source_run_id=self.run_id,
+            model_type=kind,
+            tags={"checkpoint_version": manifest.version},
         )
         with tempfile.TemporaryDirectory() as temporary:
             description = Model(
@@ -130,12 +134,12 @@ class MlflowRun:
                 run_id=self.run_id,
                 model_uuid=logged.model_id,
                 model_id=logged.model_id,
-                metadata={"kind": kind, "folder": str(folder)},
+                metadata={"checkpoint_version": manifest.version, "folder": str(folder)},
             )
             pyfunc.save_model(
                 f"{temporary}/model",
                 mlflow_model=description,
-                loader_module=_LOADER,
+                loader_module=serving.__name__,
                 data_path=str(folder),
                 signature=signature(kind),
                 input_example=_EXAMPLES[kind],
@@ -149,13 +153,16 @@ class MlflowRun:
         self.client.set_terminated(self.run_id, status)
 
 
-def signature(kind: ModelKind) -> "ModelSignature":
-    """Columns a model of this kind takes and gives."""
+def signature(kind: Kind) -> "ModelSignature":
+    """Columns a model of this kind takes and gives, and what a caller may set."""
     from mlflow.models.signature import ModelSignature
-    from mlflow.types import ColSpec, Schema
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
     given = Schema([ColSpec("string", name) for name in _EXAMPLES[kind]])
-    return ModelSignature(given, Schema([ColSpec(*_OUTPUTS[kind])]))
+    types = {int: "long", float: "double"}
+    settable = [ParamSpec(name, types[type(value)], value) for name, value in serving.SAMPLING.items()]
+    params = ParamSchema(settable) if kind == "policy" else None
+    return ModelSignature(given, Schema([ColSpec(*_OUTPUTS[kind])]), params)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -14,7 +14,8 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 import dagster as dg
 
 from pref_assets.home import Home
-from pref_assets.resources.mlflow_run import MlflowRun, ModelKind
+from pref_assets.resources.mlflow_run import MlflowRun
+from pref_assets.training.checkpoint import Kind
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -169,7 +170,7 @@ class TrackedRun:
         """Records a table the run used, with its data version."""
         self._tell("log the data set", lambda run: run.dataset(name, data_version, path, use))
 
-    def model(self, folder: Path, kind: ModelKind) -> None:
+    def model(self, folder: Path, kind: Kind) -> None:
         """Logs a checkpoint folder as a model with its signature."""
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 2**20
         if size > self._tracking.max_model_mb:

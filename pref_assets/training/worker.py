@@ -96,14 +96,15 @@ def end_with_parent(parent: int, poll: float = PARENT_POLL_SECONDS) -> None:
     adopted = os.getppid()
 
     def watch() -> None:
-        while os.getppid() == adopted and _alive(parent):
+        while os.getppid() == adopted and alive(parent):
             time.sleep(poll)
         os._exit(1)
 
     threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Whether a process of this machine exists."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
