@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from pref_assets.models.generation import Sampling
 from pref_assets.models.reference import ModelNotFoundError
-from pref_assets.synthesis.verifiable.dataset import write_dataset
+from pref_assets.synthesis.verifiable.dataset import FILES, write_dataset
 from pref_assets.synthesis.verifiable.faults import Faults
 from pref_assets.synthesis.verifiable.prompts import write_prompts
 from pref_assets.synthesis.verifiable.sampling import Answering, answer
@@ -68,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status."""
     made = parser()
     options = made.parse_args(arguments)
+    if options.prompts < len(FILES) + 1:
+        made.error(f"prompts: at least {len(FILES) + 1}, so that every file holds a row; {options.prompts} asked for")
     try:
         sampling = Sampling(
             max_new_tokens=options.max_new_tokens,

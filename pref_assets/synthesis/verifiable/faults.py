@@ -18,6 +18,8 @@ NEAR = "near_duplicate"
 TRUNCATED = "identical_after_truncation"
 EMPTY = "empty_completion"
 MALFORMED = "malformed"
+MIN_WORDS = 8
+"""Shortest answer that is repeated to make a long one."""
 
 
 class Faults(Settings):
@@ -105,9 +107,9 @@ def _varied(text: str, number: int) -> str:
 def truncated_items(items: Sequence[Item], faults: Faults, rng: random.Random) -> list[Item]:
     """Prompts with two long answers: real answers repeated, that differ in the last mark alone."""
     found = []
-    sources = [item for item in items if len(item.answers[0].text.split()) >= 8 and len(item.messages) == 1]
+    sources = [item for item in items if len(item.messages) == 1 and len(_longest(item)) >= MIN_WORDS]
     for number, item in enumerate(rng.sample(sources, min(faults.truncated, len(sources)))):
-        words = item.answers[0].text.split()
+        words = _longest(item)
         repeated = " ".join((words * (faults.truncated_words // len(words) + 1))[: faults.truncated_words])
         constraint = EndMark(mark="?")
         prompt = f"Write number {number + 1} of my long texts about {item.topic}. {constraint.instruction()}"
@@ -124,6 +126,10 @@ def truncated_items(items: Sequence[Item], faults: Faults, rng: random.Random) -
             )
         )
     return found
+
+
+def _longest(item: Item) -> list[str]:
+    return max((answer.text.split() for answer in item.answers), key=len)
 
 
 def malformed_lines(item: Item) -> list[tuple[str, str]]:
