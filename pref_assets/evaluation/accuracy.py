@@ -129,8 +129,8 @@ def length_bias_rows(scorers: Sequence[Margins], test: pl.DataFrame, seed: int, 
         groups = group_numbers(frame["group"].to_list())
         value = correlation(margins, lengths)
         if np.isfinite(value):
-            lo, hi = _correlation_interval(margins, lengths, groups, seed, resamples)
-            rows.append(row(scorer, "length_correlation", "all", Estimate(value, lo, hi, frame.height)))
+            ends = _correlation_interval(margins, lengths, groups, seed, resamples)
+            rows.append(row(scorer, "length_correlation", "all", Estimate.around(value, ends, frame.height)))
         sides = {}
         for side, condition in (("longer", lengths > 0), ("shorter", lengths < 0)):
             part = frame.filter(condition)

@@ -23,6 +23,14 @@ class Estimate:
     hi: float | None
     n: int
 
+    @classmethod
+    def around(cls, value: float, ends: tuple[float, float] | tuple[None, None], n: int) -> "Estimate":
+        """An estimate whose resampled interval holds the value, which few or equal resamples may miss by a rounding."""
+        lo, hi = ends
+        if lo is None or hi is None:
+            return cls(value, None, None, n)
+        return cls(value, min(lo, value), max(hi, value), n)
+
 
 def wilson(successes: float, n: float, z: float = Z95) -> tuple[float, float]:
     """Interval of a proportion (Wilson 1927); unlike the normal one it stays inside [0, 1].
@@ -120,7 +128,7 @@ def bootstrap_mean(
     drawn = np.random.default_rng(seed).integers(count, size=(resamples, count))
     means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
     lo, hi = np.quantile(means, [0.025, 0.975])
-    return Estimate(mean, float(lo), float(hi), n=len(values))
+    return Estimate.around(mean, (float(lo), float(hi)), n=len(values))
 
 
 def difference(a: Estimate, b: Estimate) -> tuple[float, float | None, float | None]:

@@ -8,7 +8,7 @@ import polars as pl
 
 from pref_assets.lineage.model import AmbiguousQueryError, UnknownQueryError
 from pref_assets.lineage.tables import PipelineTables
-from pref_assets.pairs.schema import COMPLETIONS, PAIR_DROPS, PAIRS, QUARANTINE, RAW, RECORD_COMPLETIONS
+from pref_assets.pairs.schema import COMPLETIONS, PAIR_DROPS, PAIRS, PROMPTS, QUARANTINE, RAW, RECORD_COMPLETIONS
 from pref_assets.pairs.texts import text_of
 
 SHOWN = 10
@@ -47,9 +47,12 @@ def of_text(tables: PipelineTables, text: str) -> tuple[str, list[str]] | None:
     """
     wanted = text.strip()
     completions = tables.scan("pairs", "completions", COMPLETIONS)
+    prompts = tables.scan("pairs", "prompts", PROMPTS).select("prompt_id", prompt=text_of("messages"))
     found = (
-        completions.select("completion_id", text=text_of("messages").str.strip_chars())
+        completions.select("completion_id", "prompt_id", text=text_of("messages").str.strip_chars())
         .filter(pl.col("text").str.starts_with(wanted))
+        .join(prompts, on="prompt_id", how="left")
+        .select("completion_id", "text", "prompt")
         .collect()
         .sort("text", "completion_id")
     )
@@ -61,9 +64,9 @@ def of_text(tables: PipelineTables, text: str) -> tuple[str, list[str]] | None:
     pairs = of_completions(tables, found["completion_id"].to_list())
     if found.height > 1:
         candidates = []
-        for completion, full in found.head(SHOWN).iter_rows():
+        for completion, full, prompt in found.head(SHOWN).iter_rows():
             own = pairs.filter(pl.any_horizontal(pl.col("chosen_id", "rejected_id") == completion))["pair_id"].to_list()
-            candidates.append((own[0] if own else f"(no pair) {completion}", _short(full)))
+            candidates.append((own[0] if own else f"(no pair) {completion}", f"{_short(full)}  (to: {_short(prompt)})"))
         raise AmbiguousQueryError(f"{found.height} completions start with {wanted!r}:", candidates)
     return found["completion_id"][0], pairs["pair_id"].to_list()
 

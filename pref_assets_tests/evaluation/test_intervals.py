@@ -95,6 +95,11 @@ def test_bootstrap_without_a_defined_statistic_has_no_interval():
     assert bootstrap(lambda items: 1.0, np.zeros(5, np.int64), seed=0) == (None, None)
 
 
+def test_an_interval_holds_its_value():
+    assert Estimate.around(1.0, (0.2, 0.9), 4) == Estimate(1.0, 0.2, 1.0, 4)
+    assert Estimate.around(1.0, (None, None), 4) == Estimate(1.0, None, None, 4)
+
+
 def test_groups_are_numbered_by_key():
     assert group_numbers(["b", "a", "b"]).tolist() == [1, 0, 1]
     assert group_numbers([]).tolist() == []

@@ -108,6 +108,10 @@ def test_a_text_that_several_completions_share_lists_their_pairs(small):
     with pytest.raises(AmbiguousQueryError, match="2 completions start with 'No idea'") as error:
         trace(small.home, "p", "No idea")
     assert sorted(query for query, _ in error.value.candidates) == sorted([small.blue, small.oak])
+    assert {what for _, what in error.value.candidates} == {
+        "No idea.  (to: Name a colour.)",
+        "No idea.  (to: Name a tree.)",
+    }
     for query, _ in error.value.candidates:
         assert trace(small.home, "p", query).found == "pair"
 
