@@ -116,6 +116,7 @@ class MlflowRun:
 
         The fluent ``log_model`` would load the model here, in the orchestrating process, to try the example.
         """
+        import pandas  # type: ignore[import-untyped]
         from mlflow import pyfunc
         from mlflow.entities import LoggedModelOutput, LoggedModelStatus
         from mlflow.models import Model
@@ -142,7 +143,7 @@ class MlflowRun:
                 loader_module=serving.__name__,
                 data_path=str(folder),
                 signature=signature(kind),
-                input_example=_EXAMPLES[kind],
+                input_example=pandas.DataFrame(_EXAMPLES[kind]),
                 pip_requirements=[f"pref_assets=={__version__}"],
             )
             self.client.log_model_artifacts(logged.model_id, f"{temporary}/model")
