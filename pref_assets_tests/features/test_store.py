@@ -110,7 +110,7 @@ def test_an_empty_frame_writes_nothing(tmp_path: Path) -> None:
 
 def test_two_processes_append_at_once(tmp_path: Path) -> None:
     """From the creation of the table on, nothing is lost, and ids that both wrote are read once."""
-    chunks, size = 15, 4
+    chunks, size = 8, 4
     writers = [start_writer(tmp_path, name, chunks, size) for name in ("a", "bb")]
     for writer in writers:
         go(writer)

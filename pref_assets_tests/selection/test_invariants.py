@@ -29,7 +29,7 @@ def selector(config: dict[str, Any], **more: Any):
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: c["type"] + ("_share" if "share" in c else ""))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     scores=st.lists(st.sampled_from([-1.0, -0.5, 0.0, 0.0, 1.0, 2.0]), min_size=1, max_size=40),
     held_out=st.integers(0, 4),
