@@ -114,7 +114,7 @@ def test_two_processes_append_at_once(tmp_path: Path) -> None:
     writers = [start_writer(tmp_path, name, chunks, size) for name in ("a", "bb")]
     for writer in writers:
         go(writer)
-    assert [writer.wait(60) for writer in writers] == [0, 0]
+    assert [writer.wait(200) for writer in writers] == [0, 0]
     found = Store(tmp_path).read("vectors", "k")
     shared = [f"shared{chunk:03}" for chunk in range(chunks)]
     expected = [f"{name}{row:05}" for name in ("a", "bb") for row in range(chunks * size)] + shared
@@ -135,7 +135,7 @@ def test_a_killed_writer_leaves_whole_chunks(tmp_path: Path, delay: float) -> No
         writer.stdout.readline()
     time.sleep(delay)  # somewhere inside an append
     os.kill(writer.pid, signal.SIGKILL)
-    writer.wait(10)
+    writer.wait(60)
 
     store = Store(tmp_path)
     found = store.read("vectors", "k").filter(pl.col("id").str.starts_with("a"))
