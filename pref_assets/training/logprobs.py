@@ -13,6 +13,9 @@ from pref_assets.training.errors import TrainingDataError
 if TYPE_CHECKING:
     import torch
 
+SHARING_ARCHITECTURES = ("llama", "qwen2", "qwen3", "mistral", "smollm3")
+"""Model types whose attention takes any mask and any position ids; each is tested against plain sequences."""
+
 
 def completion_logps(
     model: Any,
@@ -22,8 +25,9 @@ def completion_logps(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Sum of log p(token | what precedes it) over each completion, in nats.
 
-    Batches hold sequences of similar length and at most ``batch_tokens`` tokens, padding included. On a CPU some two
-    thousand are fastest: larger activations leave the cache.
+    Completions of one prompt share its computation where the architecture allows; batches hold rows of similar length
+    and at most ``batch_tokens`` tokens, padding included. On a CPU some two thousand are fastest: larger activations
+    leave the cache.
 
     Args:
         model: a causal language model; runs on its own device without gradients.
@@ -42,53 +46,131 @@ def completion_logps(
     if empty:
         raise TrainingDataError(f"sequences {empty[:10]} have no prompt token or no completion token")
     logps = np.zeros(len(encoded), np.float64)
+    groups = _groups(encoded, batch_tokens) if shares_prompts(model) else [[i] for i in range(len(encoded))]
     done = 0
     with torch.inference_mode():
-        for batch in buckets([len(e.ids) for e in encoded], batch_tokens):
-            logps[batch] = sequence_logps(model, [encoded[i] for i in batch]).double().cpu().numpy()
-            done += len(batch)
+        for bucket in buckets([row_length([encoded[i] for i in group]) for group in groups], batch_tokens):
+            members = [i for g in bucket for i in groups[g]]
+            local = _consecutive(len(groups[g]) for g in bucket)
+            logps[members] = sequence_logps(model, [encoded[i] for i in members], local).double().cpu().numpy()
+            done += len(members)
             if on_progress:
                 on_progress(done, len(encoded))
     return logps, np.array([e.n_completion for e in encoded], np.int64)
 
 
-def sequence_logps(model: Any, batch: Sequence[Encoded]) -> "torch.Tensor":
+def shares_prompts(model: Any) -> bool:
+    """Whether several completions of a prompt can stand in one row of the model's input."""
+    config = model.config
+    return (
+        config.model_type in SHARING_ARCHITECTURES
+        and config._attn_implementation in ("sdpa", "eager")
+        and set(getattr(config, "layer_types", None) or ["full_attention"]) == {"full_attention"}
+        and getattr(config, "sliding_window", None) is None
+    )
+
+
+def row_length(group: Sequence[Encoded]) -> int:
+    """Tokens of a row that holds a prompt once and the group's completions after it."""
+    return group[0].n_prompt + sum(e.n_completion for e in group)
+
+
+def _groups(encoded: Sequence[Encoded], limit: int) -> list[list[int]]:
+    """Indices of sequences with the same prompt tokens, as many in a group as ``limit`` tokens hold."""
+    groups: list[list[int]] = []
+    lengths: list[int] = []
+    open_group: dict[tuple[int, ...], int] = {}
+    for i, e in enumerate(encoded):
+        prompt = e.ids[: e.n_prompt]
+        g = open_group.get(prompt)
+        if g is None or lengths[g] + e.n_completion > limit:
+            open_group[prompt] = len(groups)
+            groups.append([i])
+            lengths.append(len(e.ids))
+        else:
+            groups[g].append(i)
+            lengths[g] += e.n_completion
+    return groups
+
+
+def _consecutive(sizes: Iterator[int] | Sequence[int]) -> list[list[int]]:
+    groups, start = [], 0
+    for size in sizes:
+        groups.append(list(range(start, start + size)))
+        start += size
+    return groups
+
+
+def sequence_logps(
+    model: Any, batch: Sequence[Encoded], groups: Sequence[Sequence[int]] | None = None
+) -> "torch.Tensor":
     """Completion log-probabilities of one padded batch, shape (len(batch),) float32, differentiable.
 
     The language-model head, most of a small model's logits memory and a fifth of its arithmetic, runs on the
     positions that predict a completion token and on no other.
+
+    Args:
+        model: a causal language model.
+        batch: sequences with at least one prompt and one completion token.
+        groups: indices of sequences that share a row, the same prompt tokens in each; every index once. Each
+            completion attends to the prompt and to itself, at the positions it would have alone (prefix sharing,
+            arXiv 2410.20305), so the numbers stay the same. By default each sequence has its own row.
     """
     import torch
 
     device = next(model.parameters()).device
-    width = max(len(e.ids) for e in batch)
-    ids = torch.zeros(len(batch), width, dtype=torch.long)
-    attention = torch.zeros(len(batch), width, dtype=torch.long)
-    predicts = torch.zeros(len(batch), width, dtype=torch.bool)
-    for row, e in enumerate(batch):
-        ids[row, : len(e.ids)] = torch.tensor(e.ids)
-        attention[row, : len(e.ids)] = 1
-        predicts[row, e.n_prompt - 1 : len(e.ids) - 1] = True
-    targets = ids.roll(-1, dims=1)[predicts].to(device)
-    padded = not bool(attention.all())
-    with _head_on(model, predicts.to(device)):
+    groups = groups if groups is not None else [[i] for i in range(len(batch))]
+    width = max(row_length([batch[i] for i in group]) for group in groups)
+    ids = torch.zeros(len(groups), width, dtype=torch.long)
+    positions = torch.zeros(len(groups), width, dtype=torch.long)
+    # 0 is the prompt, 1, 2, ... its completions, -1 padding.
+    segments = torch.full((len(groups), width), -1)
+    sources, targets, owners = [], [], []
+    for row, group in enumerate(groups):
+        n_prompt = batch[group[0]].n_prompt
+        ids[row, :n_prompt] = torch.tensor(batch[group[0]].ids[:n_prompt])
+        positions[row, :n_prompt] = torch.arange(n_prompt)
+        segments[row, :n_prompt] = 0
+        start = n_prompt
+        for segment, i in enumerate(group, 1):
+            n = batch[i].n_completion
+            completion = torch.tensor(batch[i].completion_ids)
+            ids[row, start : start + n] = completion
+            positions[row, start : start + n] = torch.arange(n_prompt, n_prompt + n)
+            segments[row, start : start + n] = segment
+            sources += [row * width + n_prompt - 1, *range(row * width + start, row * width + start + n - 1)]
+            targets.append(completion)
+            owners += [i] * n
+            start += n
+    with _head_on(model, torch.tensor(sources, device=device)):
         logits = model(
-            input_ids=ids.to(device), attention_mask=attention.to(device) if padded else None, use_cache=False
+            input_ids=ids.to(device), use_cache=False, **_attention(segments.to(device), positions.to(device))
         ).logits[0]
-    token_logps = -torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")
-    rows = torch.arange(len(batch)).repeat_interleave(predicts.sum(1)).to(device)
-    return torch.zeros(len(batch), device=device).index_add(0, rows, token_logps)
+    token_logps = -torch.nn.functional.cross_entropy(logits.float(), torch.cat(targets).to(device), reduction="none")
+    return torch.zeros(len(batch), device=device).index_add(0, torch.tensor(owners, device=device), token_logps)
+
+
+def _attention(segments: "torch.Tensor", positions: "torch.Tensor") -> dict[str, "torch.Tensor"]:
+    """Mask and positions as the model takes them: the simplest that say what the segments (rows, width) say."""
+    import torch
+
+    if int(segments.max()) <= 1:
+        return {} if bool((segments >= 0).all()) else {"attention_mask": (segments >= 0).long()}
+    width = segments.shape[1]
+    causal = torch.ones(width, width, dtype=torch.bool, device=segments.device).tril()
+    key, query = segments[:, None, None, :], segments[:, None, :, None]
+    return {"attention_mask": causal & ((key == 0) | (key == query)), "position_ids": positions}
 
 
 @contextmanager
 def _head_on(model: Any, positions: "torch.Tensor") -> Iterator[None]:
-    """Makes the model return logits of shape (1, positions.sum(), vocabulary) instead of all of them.
+    """Makes the model return logits of shape (1, len(positions), vocabulary) instead of all of them.
 
-    A hook in front of the head, rather than a call of it, keeps whatever the architecture does to logits afterwards
-    (scaling, soft capping).
+    ``positions`` are indices into the flattened (rows * width) states and may repeat. A hook in front of the head,
+    rather than a call of it, keeps whatever the architecture does to logits afterwards (scaling, soft capping).
     """
     head = model.get_output_embeddings()
-    handle = head.register_forward_pre_hook(lambda _, args: (args[0][positions][None], *args[1:]))
+    handle = head.register_forward_pre_hook(lambda _, args: (args[0].flatten(0, 1)[positions][None], *args[1:]))
     try:
         yield
     finally:

@@ -8,7 +8,7 @@ import polars as pl
 
 from pref_assets.training.data import Encoded, buckets, encode
 from pref_assets.training.errors import TrainingDataError, name_pairs
-from pref_assets.training.logprobs import completion_logps, sequence_logps
+from pref_assets.training.logprobs import completion_logps, row_length, sequence_logps, shares_prompts
 from pref_assets.training.loop import MicroBatch
 from pref_assets.training.objectives import DPO, PairTensors
 
@@ -30,6 +30,11 @@ class PairData:
     ref_rejected: "torch.Tensor"
     p_chosen: "torch.Tensor"
     weight: "torch.Tensor"
+
+    def same_prompt(self, row: int) -> bool:
+        """Whether both sides of a pair follow the same prompt tokens."""
+        chosen, rejected = self.chosen[row], self.rejected[row]
+        return chosen.ids[: chosen.n_prompt] == rejected.ids[: rejected.n_prompt]
 
     @property
     def truncated(self) -> int:
@@ -100,32 +105,47 @@ def check_start(model: Any, data: PairData) -> None:
 def pair_micro_batches(
     model: Any, data: PairData, objective: DPO, batch_tokens: int, rows: Sequence[int]
 ) -> Iterator[MicroBatch]:
-    """Weighted losses of the pairs at ``rows``, both sides of a pair in one forward pass."""
+    """Weighted losses of the pairs at ``rows``, both sides of a pair in one forward pass.
+
+    The sides share the computation of their prompt where the model allows and truncation left them the same one.
+    """
+    sharing = shares_prompts(model)
+    together = [row for row in rows if sharing and data.same_prompt(row)]
+    apart = [row for row in rows if row not in set(together)]
+    lengths = [row_length([data.chosen[row], data.rejected[row]]) for row in together]
+    for part in buckets(lengths, batch_tokens):
+        n = len(part)
+        yield _micro_batch(model, data, objective, [together[i] for i in part], [[i, n + i] for i in range(n)])
+    lengths = [max(len(data.chosen[row].ids), len(data.rejected[row].ids)) for row in apart]
+    for part in buckets(lengths, batch_tokens, rows=2):
+        yield _micro_batch(model, data, objective, [apart[i] for i in part], None)
+
+
+def _micro_batch(
+    model: Any, data: PairData, objective: DPO, rows: list[int], groups: list[list[int]] | None
+) -> MicroBatch:
     import torch
 
-    lengths = [max(len(data.chosen[row].ids), len(data.rejected[row].ids)) for row in rows]
-    for part in buckets(lengths, batch_tokens, rows=2):
-        picked = [rows[i] for i in part]
-        chosen, rejected = [data.chosen[row] for row in picked], [data.rejected[row] for row in picked]
-        logps = sequence_logps(model, [*chosen, *rejected])
-        device = logps.device
-        index = torch.tensor(picked, device=data.weight.device)
-        pairs = PairTensors(
-            chosen=logps[: len(part)],
-            rejected=logps[len(part) :],
-            ref_chosen=data.ref_chosen[index],
-            ref_rejected=data.ref_rejected[index],
-            n_chosen=torch.tensor([e.n_completion for e in chosen], device=device),
-            n_rejected=torch.tensor([e.n_completion for e in rejected], device=device),
-            p_chosen=data.p_chosen[index],
-        )
-        losses = objective.losses(pairs)
-        yield MicroBatch(
-            picked,
-            data.weight[index] * losses.loss,
-            _values(pairs, losses.reward_chosen, losses.reward_rejected),
-            sum(len(e.ids) for e in (*chosen, *rejected)),
-        )
+    chosen, rejected = [data.chosen[row] for row in rows], [data.rejected[row] for row in rows]
+    logps = sequence_logps(model, [*chosen, *rejected], groups)
+    device = logps.device
+    index = torch.tensor(rows, device=data.weight.device)
+    pairs = PairTensors(
+        chosen=logps[: len(rows)],
+        rejected=logps[len(rows) :],
+        ref_chosen=data.ref_chosen[index],
+        ref_rejected=data.ref_rejected[index],
+        n_chosen=torch.tensor([e.n_completion for e in chosen], device=device),
+        n_rejected=torch.tensor([e.n_completion for e in rejected], device=device),
+        p_chosen=data.p_chosen[index],
+    )
+    losses = objective.losses(pairs)
+    return MicroBatch(
+        rows,
+        data.weight[index] * losses.loss,
+        _values(pairs, losses.reward_chosen, losses.reward_rejected),
+        sum(len(e.ids) for e in (*chosen, *rejected)),
+    )
 
 
 def _values(pairs: PairTensors, chosen: "torch.Tensor", rejected: "torch.Tensor") -> Mapping[str, "torch.Tensor"]:

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from pref_assets.models.loading import load_causal_lm, load_tokenizer
 from pref_assets.training.data import Encoded, encode
 from pref_assets.training.errors import TrainingDataError
-from pref_assets.training.logprobs import completion_logps, sequence_logps
+from pref_assets.training.logprobs import SHARING_ARCHITECTURES, completion_logps, sequence_logps, shares_prompts
 from pref_assets_tests.training.conftest import make_rows
 
 
@@ -32,6 +33,42 @@ def test_equal_to_a_full_forward_of_each_sequence(model, encoded):
     logps, counts = completion_logps(model, encoded, 256)
     np.testing.assert_allclose(logps, [naive(model, e) for e in encoded], atol=1e-4)
     assert counts.tolist() == [e.n_completion for e in encoded]
+
+
+@pytest.mark.parametrize("architecture", SHARING_ARCHITECTURES)
+def test_sharing_a_prompt_changes_nothing(architecture, encoded):
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = AutoConfig.for_model(
+        architecture, vocab_size=49152, num_key_value_heads=2, sliding_window=None, pad_token_id=0, **sizes
+    )
+    model = AutoModelForCausalLM.from_config(config).eval()
+    assert shares_prompts(model)
+    with torch.no_grad():
+        shared = sequence_logps(model, encoded[:6], [[0, 1], [2, 3], [5], [4]])
+        alone = torch.cat([sequence_logps(model, [e]) for e in encoded[:6]])
+    torch.testing.assert_close(shared, alone, rtol=0, atol=1e-4)
+
+
+def test_gradient_through_a_shared_prompt(model, encoded):
+    weight = model.model.layers[0].self_attn.q_proj.weight
+    gradients = []
+    for groups in ([[0, 1], [2, 3]], None):
+        (sequence_logps(model, encoded[:4], groups) * torch.tensor([1.0, -1.0, 1.0, -1.0])).sum().backward()
+        gradients.append(weight.grad.clone())
+        model.zero_grad()
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-6)
+
+
+def test_an_unknown_architecture_does_not_share_and_agrees(model, encoded):
+    expected, _ = completion_logps(model, encoded, 512)
+    model.config.model_type = "other"
+    try:
+        assert not shares_prompts(model)
+        found, _ = completion_logps(model, encoded, 512)
+    finally:
+        model.config.model_type = "llama"
+    np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 128, 100_000])
