@@ -11,9 +11,7 @@ from pref_assets.models.reference import PACKAGE, package_path
 HUB = "hf://"
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
 _UNFINISHED = (".tmp", ".part", "~")
-_HUB = re.compile(
-    r"hf://(?P<name>[^/@:]+/[^/@:]+)(?:/(?P<config>[^@:]+))?(?:@(?P<revision>[^:]+))?(?::(?P<split>.+))?"
-)
+_HUB = re.compile(r"hf://(?P<name>[^/@:]+/[^/@:]+)(?:/(?P<config>[^@:]+))?(?:@(?P<revision>[^:]+))?(?::(?P<split>.+))?")
 
 
 class LocationError(FileNotFoundError):

@@ -208,7 +208,7 @@ def _verdict(settings: PairsSettings) -> list[pl.Expr]:
     share = pl.col("p_chosen").round(4).cast(pl.String)
     lost = (pl.col("counted") - pl.col("for_a") - pl.col("ties")).cast(pl.String)
     rules = [
-        (pl.col("counted") == 0, "no_vote", pl.lit(f"none of the {policy.says()}, which alone count, is on this pair")),
+        (pl.col("counted") == 0, "no_vote", pl.lit(f"no {policy.says()}, which alone count, are on this pair")),
         (
             pl.col("split") != pl.col("split_b"),
             "two_splits",

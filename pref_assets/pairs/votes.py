@@ -39,7 +39,7 @@ class Majority(VotePolicy):
         return pl.lit(True)
 
     def says(self) -> str:
-        return "all votes"
+        return "votes"
 
 
 class OneDimension(VotePolicy):

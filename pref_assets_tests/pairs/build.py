@@ -23,8 +23,8 @@ def raw(rows: list[Any], uri: str = "rows.jsonl", source: str = "s", batch: str 
     )
 
 
-def read(rows: list[Any], source: Source | None = None, **where: Any) -> Records:
-    return (source or TrlSource(location="rows.jsonl")).read(raw(rows, **where))
+def read(rows: list[Any], reader: Source | None = None, **where: Any) -> Records:
+    return (reader or TrlSource(location="rows.jsonl")).read(raw(rows, **where))
 
 
 def read_completions(rows: list[Any], **where: Any) -> Records:
