@@ -136,7 +136,13 @@ def export(subset: str, style: str, out: Path | None, implicit_prompt: bool, mar
 @click.option("--port", default=3000, show_default=True, help="Port to listen on.")
 def ui(host: str, port: int) -> None:
     """The Dagster UI, with the daemon that runs sensors."""
+    import dagster as dg
+
+    from pref_assets.resources.deployment import recover
+
     _prepared_home()
+    with dg.DagsterInstance.get() as instance:
+        recover(instance)
     code = ["-w", "workspace.yaml"] if Path("workspace.yaml").exists() else ["-m", "pref_assets.definitions"]
     os.execv(sys.executable, [sys.executable, "-m", "dagster", "dev", *code, "-h", host, "-p", str(port)])
 

@@ -17,6 +17,7 @@ from pref_assets.lineage.trace import trace
 from pref_assets.pipeline.freshness import statuses
 from pref_assets.pipeline.naming import asset_key
 from pref_assets.pipeline.run import Progress, RunReport, project_definitions, run_pipeline, selected
+from pref_assets.resources.deployment import recover
 from pref_assets.tables import TableStore
 
 MARKS = {"fresh": ("✓", "green"), "stale": ("~", "yellow"), "missing": ("·", None), "blocked": ("✗", "red")}
@@ -26,6 +27,8 @@ def run_in_terminal(home: Home, pipeline: str, select: str | None) -> int:
     """Runs a pipeline, tells of it, and returns the exit code: 1 when an asset or a blocking check failed."""
     click.echo(f"{pipeline}: state in {home.root}")
     with dg.DagsterInstance.get() as instance:
+        for run_id in recover(instance):
+            click.echo(f"run {run_id[:8]} was killed; its unfinished work continues here")
         report = run_pipeline(instance, pipeline, select, home=home, listener=_tell)
     if report.ok and select is None:
         _show_results(home, pipeline)
