@@ -41,12 +41,12 @@ def write_dataset(
     items = [Item.of(prompt, texts, model) for prompt, texts in zip(prompts, answers, strict=True)]
     measured = _measure(items)
     assign_annotators(items, faults, rng)
-    clean = [item for item in items if not item.faults]
+    clean = [item for item in items if not item.spoiled()]
     everything = items + near_duplicates(clean, faults, rng) + truncated_items(clean, faults, rng)
     rng.shuffle(everything)
     files: list[list[Item]] = [everything[number :: len(FILES)] for number in range(len(FILES))]
     # Not in the last file, whose share of bad rows the malformed lines already make.
-    add_empty_answers([item for part in files[:-1] for item in part], faults, rng)
+    add_empty_answers([item for part in files[:-1] for item in part if not item.faults], faults, rng)
     written = [[(_dumps(item.row()), item) for item in part] for part in files]
     _write(folder, written, faults, rng)
     recipe = _recipe(len(prompts), answering, faults, measured, folder)
@@ -56,7 +56,9 @@ def write_dataset(
 
 def _write(folder: Path, files: list[list[tuple[str, Item]]], faults: Faults, rng: random.Random) -> None:
     lines: list[list[Line]] = [[(line, item, [], None) for line, item in part] for part in files]
-    candidates = [(number, line, item) for number, part in enumerate(files) for line, item in part if not item.faults]
+    candidates = [
+        (number, line, item) for number, part in enumerate(files) for line, item in part if not item.spoiled()
+    ]
     count = round(faults.exact_duplicates * sum(map(len, files)))
     for number, line, item in rng.sample(candidates, min(count, len(candidates))):
         lines[(number + 1) % len(files)].append((line, item, [EXACT], None))

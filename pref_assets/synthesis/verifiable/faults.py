@@ -24,7 +24,7 @@ MIN_WORDS = 8
 
 class Faults(Settings):
     """How many of each fault. Shares of label faults are of the prompts whose answers differ in their verdicts,
-    because elsewhere there is no preference to spoil; other shares are of all prompts."""
+    because elsewhere there is no preference to spoil. Other faults fall on rows that no label fault touched."""
 
     seed: int = Field(default=0, ge=0)
     """Seed of who rates what and where faults fall."""
@@ -37,11 +37,11 @@ class Faults(Settings):
     agreeing: float = Field(default=0.06, ge=0, le=0.5)
     """Share of prompts rated by three annotators who agree."""
     exact_duplicates: float = Field(default=0.03, ge=0, le=1)
-    """Share of rows that stand once more, in another file."""
+    """Share of all rows; so many rows without a fault stand once more, in another file."""
     near_duplicates: float = Field(default=0.04, ge=0, le=1)
-    """Share of prompts that stand once more with other white space, case or punctuation."""
+    """Share of such rows that stand once more with other white space, case or punctuation."""
     empty: float = Field(default=0.012, ge=0, le=1)
-    """Share of prompts with one more answer that is empty or only white space."""
+    """Share of the rows without another fault that get one more answer, empty or only white space."""
     truncated: int = Field(default=5, ge=0)
     """Prompts with two answers that differ only after ``truncated_words`` words."""
     truncated_words: int = Field(default=560, ge=1)

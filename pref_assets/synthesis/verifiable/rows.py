@@ -60,6 +60,10 @@ class Item:
         """Whether its answers earn different shares, so that there is something to prefer."""
         return len({self.truth(answer) for answer in self.answers}) > 1
 
+    def spoiled(self) -> bool:
+        """Whether any fault was planted in the row or in one of its answers."""
+        return bool(self.faults) or any(answer.faults for answer in self.answers)
+
     def row(self) -> dict[str, Any]:
         """The row of the ``completions`` format."""
         metadata = {"constraints": self.constraints, "topic": self.topic, "shape": self.shape}

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
@@ -39,7 +40,8 @@ def answer(
     Raises:
         ValueError: ``file`` holds answers of another model, other settings or other prompts.
     """
-    header = {"model": identity(answering.model), "settings": answering.model_dump(mode="json", exclude={"model"})}
+    settings = answering.model_dump(mode="json", exclude={"model": True, "sampling": {"batch_size"}})
+    header = {"model": identity(answering.model), "settings": settings}
     done = _read(file, header, prompts)
     if on_progress:
         on_progress(len(done), len(prompts))
@@ -64,7 +66,7 @@ def answer(
     return done
 
 
-def _read(file: Path, header: Mapping[str, object], prompts: Sequence[Prompt]) -> list[list[str]]:
+def _read(file: Path, header: Mapping[str, Any], prompts: Sequence[Prompt]) -> list[list[str]]:
     """Finished answers; cuts off a last line that a kill left unfinished."""
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,7 @@ TEXTS = (
 def build(folder: Path) -> dict:
     prompts = write_prompts(PROMPTS)
     answers = [[text.format(number) for text in TEXTS] for number in range(PROMPTS)]
-    return write_dataset(prompts, answers, Answering(), Faults(empty=0.05), folder)
+    return write_dataset(prompts, answers, Answering(), Faults(empty=0.08), folder)
 
 
 @pytest.fixture(scope="module")
