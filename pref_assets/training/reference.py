@@ -92,9 +92,15 @@ def reference_logps(job: Job, report: Reporter) -> dict[str, Any]:
 
 
 def _longest_first(frame: pl.DataFrame) -> pl.DataFrame:
-    """Completions by falling text length: like lengths share a batch, and the largest batch comes first."""
+    """Completions by falling text length of their prompt's longest one.
+
+    Completions of a prompt stay together, where they share its computation; like lengths share a batch; and the
+    largest batch comes first.
+    """
     length = sum(pl.col(c).list.eval(pl.element().struct.field("content").str.len_bytes()).list.sum() for c in TEXTS)
-    return frame.sort(length, "completion_id", descending=[True, False])
+    prompt = pl.col("prompt").list.eval(pl.element().struct.field("content")).list.join("\n")
+    longest = length.max().over(prompt)
+    return frame.sort(longest, prompt, "completion_id", descending=[True, False, False])
 
 
 def reference_rows(store: Store, reference: ReferenceLogps, ids: list[str]) -> pl.DataFrame:

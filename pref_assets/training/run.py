@@ -68,9 +68,10 @@ def train(
     """
     info = CheckpointInfo.model_validate(job.params)
     final = checkpoint_folder(job.home, info.pipeline, info.name, info.version)
-    if final.exists():
-        return _result(final, read_manifest(final), reused=True)
     work = WorkFolder(training_folder(job.home, info.pipeline, info.name, info.version))
+    if final.exists():
+        shutil.rmtree(work.path, ignore_errors=True)
+        return _result(final, read_manifest(final), reused=True)
     with work.locked():
         if final.exists():
             return _result(final, read_manifest(final), reused=True)

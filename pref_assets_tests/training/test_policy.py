@@ -122,9 +122,10 @@ def test_a_second_run_finds_the_checkpoint(trained, rows, reference, logps):
     result = train_policy(again, report)
     assert result == {**first, "reused": True}
     assert report.steps == []
+    assert not work_of(again).exists()
 
 
-@pytest.mark.parametrize("step", [1, 3, 4, 5])
+@pytest.mark.parametrize("step", [1, 4, 5])
 def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(trained, tmp_path, rows, reference, logps, step):
     job = make_job(tmp_path, rows, reference, logps)
     with pytest.raises(Killed):
