@@ -97,9 +97,9 @@ def _longest_first(frame: pl.DataFrame) -> pl.DataFrame:
     Completions of a prompt stay together, where they share its computation; like lengths share a batch; and the
     largest batch comes first.
     """
-    length = sum(pl.col(c).list.eval(pl.element().struct.field("content").str.len_bytes()).list.sum() for c in TEXTS)
+    lengths = (pl.col(c).list.eval(pl.element().struct.field("content").str.len_bytes()).list.sum() for c in TEXTS)
     prompt = pl.col("prompt").list.eval(pl.element().struct.field("content")).list.join("\n")
-    longest = length.max().over(prompt)
+    longest = pl.sum_horizontal(*lengths).max().over(prompt)
     return frame.sort(longest, prompt, "completion_id", descending=[True, False, False])
 
 
