@@ -127,8 +127,11 @@ def failure_report(context: dg.RunFailureSensorContext) -> dict:
 
 
 def why(event: dg.DagsterEvent) -> str:
-    """The innermost cause, in one line."""
+    """What a step's own code said when it failed, without Dagster's wrapping and module paths."""
     error = event.step_failure_data.error
-    while error is not None and error.cause is not None:
+    while error is not None and error.cause is not None and error.cls_name == "DagsterExecutionStepExecutionError":
         error = error.cause
-    return error.message.strip() if error is not None else (event.message or "unknown")
+    if error is None:
+        return event.message or "unknown"
+    kind, colon, text = error.message.strip().partition(": ")
+    return f"{kind.rsplit('.')[-1]}{colon}{text}"

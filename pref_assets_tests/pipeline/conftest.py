@@ -132,13 +132,33 @@ def attributes(data: Path, llama: Path) -> dict[str, Any]:
     }
 
 
+def light_attributes(data: Path) -> dict[str, Any]:
+    """Only what needs no model: seconds become tenths."""
+    return {
+        "name": "light",
+        "sources": {"made_up": {"type": "completions", "location": str(data), "max_bad_share": 0.2}},
+        "subsets": {"all": {"type": "all"}, "random_8": {"type": "random", "budget": 8}},
+    }
+
+
 @pytest.fixture(scope="session")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_llama(tmp_path_factory.mktemp("llama"))
 
 
+@pytest.fixture(scope="session")
+def done(tmp_path_factory: pytest.TempPathFactory, llama: Path) -> Lab:
+    """A pipeline with every stage, run once for the whole session; whoever changes it puts it back."""
+    folder = tmp_path_factory.mktemp("done")
+    write_rows(folder / "data" / "first.jsonl", rows(24))
+    lab = Lab(folder, attributes(folder / "data", llama), tracking=True)
+    report = lab.run()
+    assert report.ok, report.failures
+    return lab
+
+
 @pytest.fixture
-def lab(tmp_path: Path, llama: Path) -> Lab:
-    """A pipeline with one file of 24 prompts, nothing run yet."""
+def light(tmp_path: Path) -> Lab:
+    """A pipeline without models, with one file of 24 prompts, nothing run yet."""
     write_rows(tmp_path / "data" / "first.jsonl", rows(24))
-    return Lab(tmp_path, attributes(tmp_path / "data", llama))
+    return Lab(tmp_path, light_attributes(tmp_path / "data"))
