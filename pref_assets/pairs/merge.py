@@ -141,8 +141,9 @@ def _compare(votes: pl.DataFrame, settings: PairsSettings) -> pl.DataFrame:
         for_a=((pl.col("choice") == "a") & pl.col("counts")).sum(),
         ties=((pl.col("choice") == "tie") & pl.col("counts")).sum(),
     )
-    tally = tally.with_columns(share_a=(pl.col("for_a") + 0.5 * pl.col("ties")) / pl.col("counted"))
-    tally = tally.with_columns(a_wins=pl.col("share_a").is_nan() | (pl.col("share_a") >= 0.5))
+    tally = tally.with_columns(weight_a=pl.col("for_a") + 0.5 * pl.col("ties"))
+    tally = tally.with_columns(weight_b=pl.col("counted") - pl.col("weight_a"))
+    tally = tally.with_columns(a_wins=pl.col("weight_a") >= pl.col("weight_b"))
     chosen, rejected = (
         pl.when(side).then(pl.col("completion_a")).otherwise(pl.col("completion_b"))
         for side in (pl.col("a_wins"), ~pl.col("a_wins"))
@@ -151,7 +152,7 @@ def _compare(votes: pl.DataFrame, settings: PairsSettings) -> pl.DataFrame:
         pair_id=_pair_ids(tally),
         chosen_id=chosen,
         rejected_id=rejected,
-        p_chosen=pl.max_horizontal("share_a", 1 - pl.col("share_a")),
+        p_chosen=pl.max_horizontal("weight_a", "weight_b") / pl.col("counted"),
     )
     oriented = ordered.join(
         pairs.select(*_SIDES, "pair_id", "a_wins"), on=_SIDES, how="left", maintain_order="left"

@@ -78,9 +78,12 @@ def test_the_majority_decides_and_every_vote_stays():
     result = merged(read(rows))
     [found] = result.pairs.rows(named=True)
     assert said(result) == [("a", "b")]
-    assert found["p_chosen"] == pytest.approx(2 / 3)
+    assert found["p_chosen"] == 2 / 3
     assert found["strength"] == 2.0
     assert [vote["choice"] for vote in found["votes"]] == ["chosen", "chosen", "rejected"]
+    # The same share, to the last bit, whichever side has the smaller id.
+    swapped = merged(read([pair("b", "a"), pair("b", "a"), pair("a", "b")]))
+    assert swapped.pairs["p_chosen"].to_list() == [2 / 3]
 
 
 def test_a_tie_vote_counts_half_for_each():

@@ -51,7 +51,7 @@ def test_content_hash_ignores_row_order_and_chunks_but_not_values() -> None:
 
 
 def test_conform_orders_columns_and_names_what_does_not_fit() -> None:
-    row = {name: None for name in PAIRS.columns}
+    row = dict.fromkeys(PAIRS.columns)
     frame = PAIRS.frame([row]).select(reversed(list(PAIRS.columns)))
     assert PAIRS.conform(frame).columns == list(PAIRS.columns)
     with pytest.raises(ValueError, match=r"table pairs: missing columns \['split'\], unexpected columns \['extra'\]"):
