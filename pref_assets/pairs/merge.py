@@ -65,8 +65,8 @@ def merge(prompts: pl.DataFrame, completions: pl.DataFrame, votes: pl.DataFrame,
     )
 
 
-def _ordered(records: pl.DataFrame) -> pl.DataFrame:
-    return records.sort([*PROVENANCE_COLUMNS], nulls_last=True)
+def _ordered(records: pl.DataFrame, *last: str) -> pl.DataFrame:
+    return records.sort(*PROVENANCE_COLUMNS, *last, nulls_last=True)
 
 
 def _provenance(records: pl.DataFrame, key: str) -> pl.DataFrame:
@@ -83,7 +83,7 @@ def _merge_prompts(records: pl.DataFrame) -> pl.DataFrame:
     """One row a prompt; of several metadata, the first in the order of files and rows."""
     once = records.unique("prompt_id", keep="any").select("prompt_id", "messages", "images", "context")
     said = records.filter(pl.col("metadata").is_not_null())
-    said = _ordered(said.select("prompt_id", "metadata", *PROVENANCE_COLUMNS))
+    said = _ordered(said.select("prompt_id", "metadata", *PROVENANCE_COLUMNS), "metadata")
     said = said.unique("prompt_id", keep="first", maintain_order=True).select("prompt_id", "metadata")
     frame = once.join(said, on="prompt_id", how="left")
     return frame.join(_provenance(records, "prompt_id"), on="prompt_id", how="left")
@@ -93,7 +93,7 @@ def _merge_completions(records: pl.DataFrame) -> pl.DataFrame:
     """One row a completion, with every distinct rating; of several models, the first in the order of rows."""
     once = records.unique("completion_id", keep="any").select("completion_id", "prompt_id", "messages")
     named = records.filter(pl.col("model").is_not_null())
-    named = _ordered(named.select("completion_id", "model", *PROVENANCE_COLUMNS))
+    named = _ordered(named.select("completion_id", "model", *PROVENANCE_COLUMNS), "model")
     named = named.unique("completion_id", keep="first", maintain_order=True).select("completion_id", "model")
     fields = ["dimension", "annotator", "value", "rationale"]
     ratings = (

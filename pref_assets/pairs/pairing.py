@@ -48,9 +48,8 @@ class Pairing(Settings):
         ratings = self._ratings(completions)
         pairs = self._pairs(ratings)
         by = [*_GROUP, "annotator"]
-        values = ratings.group_by([*by, "completion_id"]).agg(
-            pl.col("value").sort().mean(), pl.struct(PROVENANCE_COLUMNS).unique().alias("rows")
-        )
+        rows = ratings.group_by([*by, "completion_id"]).agg(rows=pl.struct(PROVENANCE_COLUMNS).unique())
+        values = self._values(ratings).join(rows, on=[*by, "completion_id"])
         first = pairs.join(values, left_on=[*_GROUP, "completion_a"], right_on=[*_GROUP, "completion_id"])
         both = first.join(
             values, left_on=[*by, "completion_b"], right_on=[*by, "completion_id"], suffix="_b", how="inner"
@@ -77,10 +76,16 @@ class Pairing(Settings):
             ratings = ratings.filter(pl.col("dimension").is_in(self.dimensions))
         return ratings
 
+    def _values(self, ratings: pl.DataFrame) -> pl.DataFrame:
+        """Each annotator's mean rating of each completion, over the rows that hold one."""
+        once = ratings.drop("batch").unique()
+        return once.group_by([*_GROUP, "annotator", "completion_id"]).agg(pl.col("value").sort().mean())
+
     def _pairs(self, ratings: pl.DataFrame) -> pl.DataFrame:
         """Pairs the rule picks: source, prompt, dimension, completion_a < completion_b."""
-        of_one = ratings.group_by([*_GROUP, "completion_id", "annotator"]).agg(pl.col("value").sort().mean())
-        standing = of_one.group_by([*_GROUP, "completion_id"]).agg(pl.col("value").sort().mean().round(9))
+        standing = (
+            self._values(ratings).group_by([*_GROUP, "completion_id"]).agg(pl.col("value").sort().mean().round(9))
+        )
         order = standing.sort([*_GROUP, "value", "completion_id"], descending=[False] * 3 + [True, False])
         order = order.with_columns(
             place=pl.int_range(pl.len()).over(_GROUP), last=pl.len().over(_GROUP).cast(pl.Int64) - 1

@@ -100,6 +100,9 @@ def test_the_same_row_in_two_batches_counts_once():
     two = row({"a": {"x": 1}, "b": {"x": 0}})
     frames = together(read_completions([two]), read_completions([two], batch="b2"))[1]
     assert votes(Pairing(), frames=frames) == [("a", "b", "x", 1.0)]
+    later = read_completions([row({"a": {"x": 0}})], start=9)
+    frames = pl.concat([frames, later.completions])
+    assert votes(Pairing(), frames=frames) == [("a", "b", "x", 0.5)]
 
 
 def test_too_many_completions_for_all_pairs_is_an_error_that_names_the_prompt():
