@@ -30,7 +30,7 @@ examples:
   python -m pref_assets.synthesis.verifiable --out /tmp/try --prompts 8
       a quick look: a minute on two cores
   python -m pref_assets.synthesis.verifiable --out pref_assets/data/verifiable
-      the data set that ships with the project: about half an hour on two cores
+      the data set that ships with the project: about ten minutes on two free cores
 
 Answers are kept while the work goes on: after an interruption the same command goes on
 where it stopped. The same settings give the same data set.
@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
         made.add_argument(name, type=kind, default=default, help=f"{text} (default: {default})")
 
     made.add_argument("--out", type=Path, required=True, help="folder to write to; made when missing")
-    option("--prompts", int, 640, "number of prompts")
+    option("--prompts", int, 672, "number of prompts")
     option("--completions", int, answering.completions, "answers to each prompt")
     option("--model", str, answering.model, "model that answers: package://module, a folder, or a hub id")
     option("--temperature", float, sampling.temperature, "randomness of the answers; 0 is none")

@@ -57,7 +57,7 @@ def test_help_says_what_comes_out(capsys):
 
 @pytest.mark.slow
 def test_the_real_model_meets_some_constraints(tmp_path):
-    assert main(["--out", str(tmp_path), "--prompts", "16"]) == 0
+    assert main(["--out", str(tmp_path), "--prompts", "8"]) == 0
     measured = json.loads((tmp_path / "recipe.json").read_text())["measured"]
     assert 0.25 <= measured["prompts_with_different_verdicts"] <= 0.95
-    assert measured["pairs_with_a_winner"] > 8
+    assert measured["pairs_with_a_winner"] > 4
