@@ -57,7 +57,7 @@ def preview(frame: pl.DataFrame, columns: Sequence[str] | None = None) -> dg.Tab
     return dg.MetadataValue.table(records, schema)
 
 
-def series(values: Mapping[str, float | int | None]) -> Metadata:
+def series(values: Mapping[str, Any]) -> Metadata:
     """Numbers for the Plots tab: stable names, always floats, ``None`` left out.
 
     Raises:

@@ -183,10 +183,10 @@ def _ingest(runner: "_Runner", home: Home, pipeline: str, source: str, chosen: s
         key for key in chosen if runner.graph.get(key).partitions_def == source_partitions(pipeline, source)
     }
     found = statuses(runner.instance, runner.graph, keys)
-    for batch in runner.instance.get_dynamic_partitions(partitions):
-        todo = outdated(runner.graph, (each for each in found if each.partition == batch), keys)
+    for partition in runner.instance.get_dynamic_partitions(partitions):
+        todo = outdated(runner.graph, (each for each in found if each.partition == partition), keys)
         if todo:
-            runner.run(ingest_job(pipeline, source), todo, batch)
+            runner.run(ingest_job(pipeline, source), todo, partition)
 
 
 def _forget_unread(instance: dg.DagsterInstance, home: Home, pipeline: str, source: str, graph: AssetGraph) -> None:
@@ -252,7 +252,7 @@ class _Runner:
         found = event.step_materialization_data.materialization
         name = "/".join(found.asset_key.path)
         count = found.metadata.get("dagster/row_count") or found.metadata.get("dagster/partition_row_count")
-        rows = int(count.value) if isinstance(count, (dg.IntMetadataValue, dg.FloatMetadataValue)) else None
+        rows = count.value if isinstance(count, dg.IntMetadataValue) else None
         self.report.materialized.append(name if partition is None else f"{name}@{partition}")
         self.tell(Progress("materialized", name, partition, seconds, rows))
 

@@ -131,9 +131,13 @@ def _tags(model: type[BaseModel]) -> tuple[str, ...]:
     return get_args(model.model_fields["type"].annotation) if "type" in model.model_fields else ()
 
 
-def _types_of(block: PathPart) -> list[str]:
+def _annotation(block: PathPart) -> Any:
     field = PipelineSpec.model_fields.get(str(block))
-    return [tag for model in _models_in(field.annotation if field else None) for tag in _tags(model)]
+    return field.annotation if field else None
+
+
+def _types_of(block: PathPart) -> list[str]:
+    return [tag for model in _models_in(_annotation(block)) for tag in _tags(model)]
 
 
 def _description(model: type[BaseModel] | None, field: PathPart) -> str:
@@ -172,7 +176,7 @@ def _problem(settings: Settings | None, stage: str, target: str, targets: dict[s
 def _alone(block: str, entry: Any) -> Settings | None:
     """The entry by itself; nothing when it is not valid, which is reported elsewhere."""
     try:
-        found = TypeAdapter(PipelineSpec.model_fields[block].annotation).validate_python({"entry": entry})
+        found = TypeAdapter(_annotation(block)).validate_python({"entry": entry})
     except ValidationError:
         return None
     return next(iter(found.values()))

@@ -10,14 +10,22 @@ import polars as pl
 from pref_assets.home import Home
 from pref_assets.pairs.schema import content_hash
 from pref_assets.pipeline.checks import Checks, verdict
+from pref_assets.pipeline.inputs import write_input
 from pref_assets.pipeline.metadata import bounded, series
-from pref_assets.pipeline.naming import asset_key
+from pref_assets.pipeline.naming import GPU_POOL, asset_key
 from pref_assets.pipeline.spec import PipelineSpec
+from pref_assets.resources.compute import Compute
 from pref_assets.resources.folders import Folder
 from pref_assets.resources.tables import TABLES
 from pref_assets.selection import Budget, SelectorConfig
 from pref_assets.tables import TableStore
 from pref_assets.training.checkpoint import METRICS, pair_ids, read_manifest
+from pref_assets.training.job import Job
+
+RESCORED = 32
+"""Completions scored again to see whether batching matters."""
+REWARD_TOLERANCE = 1e-3
+"""Largest difference of a float32 reward that rounding in another order may make."""
 
 
 def training_checks(spec: PipelineSpec) -> Checks:
@@ -31,6 +39,8 @@ def training_checks(spec: PipelineSpec) -> Checks:
     found += [_logps_are_finite(spec, name) for name in spec.reference_logps]
     for name in spec.checkpoints:
         found += [_loss_is_finite(spec, name), _manifest_matches(spec, name), _held_out_did_not_train(spec, name)]
+        if spec.checkpoints[name].type == "reward_model":
+            found.append(_batching_changes_nothing(spec, name))
     found += [_values_in_intervals(spec, name) for name in spec.evaluations]
     return found
 
@@ -197,6 +207,47 @@ def _held_out_did_not_train(spec: PipelineSpec, name: str) -> dg.AssetChecksDefi
         return verdict(bad, trained.height, ["pair_id", "prompt_id", "split"])
 
     return held_out_prompts_did_not_train
+
+
+def _batching_changes_nothing(spec: PipelineSpec, name: str) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=asset_key(spec.name, "checkpoints", name),
+        name="rewards_do_not_depend_on_batching",
+        description=f"{RESCORED} completions of all lengths get the same reward in a padded batch as alone, to "
+        f"{REWARD_TOLERANCE:g}.",
+        blocking=True,
+        additional_ins={
+            each: dg.AssetIn(key=asset_key(spec.name, "pairs", each)) for each in ("prompts", "completions")
+        },
+        pool=GPU_POOL,
+    )
+    def rewards_do_not_depend_on_batching(
+        context: dg.AssetCheckExecutionContext,
+        folder: Folder,
+        prompts: pl.DataFrame,
+        completions: pl.DataFrame,
+        compute: Compute,
+        home: dg.ResourceParam[Home],
+    ) -> dg.AssetCheckResult:
+        texts = {"texts": write_input(home, spread_over_lengths(prompts, completions, RESCORED), "id")}
+        job = Job(task="batch_invariance", home=str(home.root), inputs=texts, params={"folder": folder.path})
+        done = compute.run(context, job)
+        difference = float(done["largest_difference"])
+        numbers = series({each: done[each] for each in ("texts", "largest_difference", "spread")})
+        return dg.AssetCheckResult(passed=difference <= REWARD_TOLERANCE, metadata=bounded(numbers))
+
+    return rewards_do_not_depend_on_batching
+
+
+def spread_over_lengths(prompts: pl.DataFrame, completions: pl.DataFrame, n: int) -> pl.DataFrame:
+    """At most ``n`` texts of prompt and completion, from the shortest to the longest in even steps: frame(id, text)."""
+    turns = pl.col("messages").list.eval(pl.element().struct.field("content")).list.join("\n\n")
+    texts = completions.select("prompt_id", id="completion_id", answer=turns)
+    texts = texts.join(prompts.select("prompt_id", prompt=turns), on="prompt_id")
+    texts = texts.select("id", text=pl.format("{}\n\n{}", "prompt", "answer"))
+    ordered = texts.sort(pl.col("text").str.len_chars(), "id")
+    step = max(1, (ordered.height - 1) // max(1, n - 1))
+    return ordered.gather_every(step).head(n)
 
 
 def _values_in_intervals(spec: PipelineSpec, name: str) -> dg.AssetChecksDefinition:

@@ -21,6 +21,9 @@ STOP_SECONDS = 10.0
 _MEMORY_ADVICE = "Retrying is useless: lower the batch size or the length, or choose a smaller model."
 
 
+Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
+
+
 class Compute(dg.ConfigurableResource):
     """Runs jobs. A failed job is a ``dagster.Failure`` that says what went wrong where the child ended."""
 
@@ -29,7 +32,7 @@ class Compute(dg.ConfigurableResource):
     command: list[str] = [sys.executable, "-m", "pref_assets.training.worker"]  # noqa: RUF012 (pydantic copies it)
     """What the child runs; prefix it with a launcher to use several GPUs."""
 
-    def run(self, context: dg.AssetExecutionContext, job: Job) -> dict[str, Any]:
+    def run(self, context: Context, job: Job) -> dict[str, Any]:
         """Runs the job to its end and returns its result.
 
         Raises:
@@ -39,7 +42,7 @@ class Compute(dg.ConfigurableResource):
             return _run_here(context, job)
         return self._run_child(context, job)
 
-    def _run_child(self, context: dg.AssetExecutionContext, job: Job) -> dict[str, Any]:
+    def _run_child(self, context: Context, job: Job) -> dict[str, Any]:
         path = work_folder(job) / "job.json"
         write_atomically(path, job.model_dump_json(indent=1))
         extras = {"job": str(path), "parent": os.getpid(), "bar": sys.stderr.isatty()}
@@ -59,7 +62,7 @@ class Compute(dg.ConfigurableResource):
         raise _failure(job, messages.get("error") or _end(code), stderr)
 
 
-def _run_here(context: dg.AssetExecutionContext, job: Job) -> dict[str, Any]:
+def _run_here(context: Context, job: Job) -> dict[str, Any]:
     report = worker.LogReporter(context.log.info, bar=sys.stderr.isatty())
     try:
         return worker.run(job, report)

@@ -162,3 +162,10 @@ def light(tmp_path: Path) -> Lab:
     """A pipeline without models, with one file of 24 prompts, nothing run yet."""
     write_rows(tmp_path / "data" / "first.jsonl", rows(24))
     return Lab(tmp_path, light_attributes(tmp_path / "data"))
+
+
+@pytest.fixture
+def lab(tmp_path: Path, llama: Path) -> Lab:
+    """A pipeline with every stage and one file of 24 prompts, nothing run yet."""
+    write_rows(tmp_path / "data" / "first.jsonl", rows(24))
+    return Lab(tmp_path, attributes(tmp_path / "data", llama))

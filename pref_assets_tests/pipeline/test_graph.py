@@ -69,7 +69,9 @@ def test_a_checkpoint_and_an_evaluation_have_an_mlflow_run(done: Lab) -> None:
     alone = MlflowClient(f"sqlite:///{done.home.root / 'mlflow.db'}").get_run(
         done.metadata("evaluations", "accuracy")["mlflow"].value.rsplit("/", 1)[1]
     )
-    assert alone.data.tags["mlflow.parentRunId"] == done.metadata("checkpoints", "reward")["mlflow"].value.rsplit("/")[-1]
+    assert (
+        alone.data.tags["mlflow.parentRunId"] == done.metadata("checkpoints", "reward")["mlflow"].value.rsplit("/")[-1]
+    )
 
 
 def test_events_are_small_and_previews_short(done: Lab) -> None:

@@ -41,10 +41,12 @@ attributes:
 def errors(text: str) -> list[str]:
     (document,) = parse(text)
     file = Path.cwd() / "defs.yaml"
-    with pytest.raises(SpecError) as caught:
+    try:
         repeated_keys(document.repeated, file)
         parse_spec(document.value["attributes"], document.mark.at(["attributes"]), file)
-    return caught.value.errors
+    except SpecError as error:
+        return error.errors
+    return []
 
 
 def test_a_good_file_is_a_spec() -> None:
@@ -133,7 +135,11 @@ def test_all_errors_of_a_file_come_at_once_in_the_order_of_its_lines() -> None:
     text = GOOD.replace("threshold: 0.9", "threshold: 3").replace("subset: random_25", "subset: randm_25")
     text = text.replace("  name: small\n", "")
     found = errors(text)
-    assert [line.split(": ")[1] for line in found] == ["name", "subsets.deita_25.threshold", "checkpoints.reward.subset"]
+    assert [line.split(": ")[1] for line in found] == [
+        "name",
+        "subsets.deita_25.threshold",
+        "checkpoints.reward.subset",
+    ]
     with pytest.raises(SpecError, match=r"^3 errors in the pipeline file:\n"):
         parse_spec(yaml.safe_load(text)["attributes"])
 

@@ -1,6 +1,6 @@
 """What every stage's assets share."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
@@ -9,16 +9,16 @@ import polars as pl
 from pref_assets.pairs.schema import Table, content_hash
 from pref_assets.pipeline.metadata import Metadata, bounded, rows
 from pref_assets.pipeline.naming import asset_key
-from pref_assets.settings import Settings
 
 Assets = list[dg.AssetsDefinition]
 
-FOLLOW = (dg.AutomationCondition.eager() & dg.AutomationCondition.all_deps_blocking_checks_passed()).with_label(
-    "follow new records"
+_REFUSED = dg.AutomationCondition.any_deps_match(
+    dg.AutomationCondition.any_checks_match(dg.AutomationCondition.check_failed(), blocking_only=True)
+    & ~dg.AutomationCondition.will_be_requested()
 )
-"""Cheap stages run by themselves when what they read is new and sound. Training and evaluation wait for a job."""
-
-LAZY = dg.PythonObjectDagsterType(pl.LazyFrame, name="LazyFrame")
+FOLLOW = (dg.AutomationCondition.eager() & ~_REFUSED).with_label("follow new and sound records")
+"""Cheap stages run by themselves, all in one run, when what they read is new and no blocking check refused it.
+Training and evaluation wait for a job."""
 
 
 def table_result(
@@ -53,6 +53,3 @@ def taken(inputs: Mapping[str, Any], stage: str) -> dict[str, Any]:
     """The inputs that ``named_inputs`` made for a stage, by entry name."""
     prefix = f"{stage}__"
     return {name.removeprefix(prefix): value for name, value in inputs.items() if name.startswith(prefix)}
-
-
-Build = Callable[[str, str, Settings], dg.AssetsDefinition]

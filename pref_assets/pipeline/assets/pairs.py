@@ -57,6 +57,7 @@ def build(spec: PipelineSpec) -> Assets:
     @dg.multi_asset(
         name=f"{spec.name}__pairs",
         ins=ins,
+        deps=[asset_key(spec.name, "records", f"{source}_quarantine") for source in spec.sources],
         outs={name: dg.AssetOut.from_spec(each, io_manager_key=TABLE_IO) for name, each in specs.items()},
     )
     def pairs(**records: pl.DataFrame) -> Iterator[dg.MaterializeResult[pl.DataFrame]]:
@@ -68,7 +69,7 @@ def build(spec: PipelineSpec) -> Assets:
             "pairs": merged.pairs,
             "pair_drops": merged.drops,
         }
-        metadata = {
+        metadata: dict[str, Metadata] = {
             "prompts": {
                 "splits": counts(merged.prompts, "split"),
                 "preview": preview(merged.prompts, ["messages", "split"]),

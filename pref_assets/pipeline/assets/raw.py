@@ -108,7 +108,7 @@ def _records(spec: PipelineSpec, name: str) -> dg.AssetsDefinition:
             "quarantine": found.quarantine,
         }
         for table_name, frame in frames.items():
-            metadata = {"preview": preview(frame, _PREVIEW[table_name])}
+            metadata: Metadata = {"preview": preview(frame, _PREVIEW[table_name])}
             if table_name == "quarantine":
                 metadata |= {
                     "codes": counts(frame, "code"),
