@@ -6,12 +6,34 @@ from typing import Any
 import dagster as dg
 from dagster.components.resolved.errors import ResolutionException
 from pydantic import RootModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
 
 from pref_assets.pipeline.spec import PipelineSpec
 from pref_assets.pipeline.spec_errors import SpecError, parse_spec, repeated_keys
 from pref_assets.pipeline.yaml_marks import Mark, parse
 
 _ATTRIBUTES = "attributes"
+
+
+class _SchemaByType(GenerateJsonSchema):
+    """Writes a union as "if the type is this, then that schema", so that a validator complains of the wrong field.
+
+    Of Pydantic's own ``oneOf``, ``dg check yaml`` can only say that no schema fits.
+    """
+
+    def tagged_union_schema(self, schema: core_schema.TaggedUnionSchema) -> JsonSchemaValue:
+        discriminator = super().tagged_union_schema(schema)["discriminator"]
+        field, references = discriminator["propertyName"], discriminator["mapping"]
+        return {
+            "type": "object",
+            "required": [field],
+            "properties": {field: {"enum": list(references)}},
+            "allOf": [
+                {"if": {"properties": {field: {"const": tag}}, "required": [field]}, "then": {"$ref": reference}}
+                for tag, reference in references.items()
+            ],
+        }
 
 
 class PipelineAttributes(RootModel[dict[str, Any]]):
@@ -22,7 +44,7 @@ class PipelineAttributes(RootModel[dict[str, Any]]):
 
     @classmethod
     def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        return PipelineSpec.model_json_schema(*args, **kwargs)
+        return PipelineSpec.model_json_schema(*args, **{**kwargs, "schema_generator": _SchemaByType})
 
 
 def read_spec(attributes: PipelineAttributes | None, context: dg.ComponentLoadContext) -> PipelineSpec:

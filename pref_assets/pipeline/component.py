@@ -1,11 +1,13 @@
 """The component: a pipeline file in, a graph of assets, checks, jobs and sensors out."""
 
 import dagster as dg
+from dagster.components.core.component_tree import ComponentTreeException
 from pydantic import BaseModel
 
 from pref_assets.pipeline.attributes import PipelineAttributes, read_spec
 from pref_assets.pipeline.graph import pipeline_definitions
 from pref_assets.pipeline.spec import PipelineSpec
+from pref_assets.pipeline.spec_errors import SpecError
 
 
 class PreferencePipeline(dg.Component):
@@ -27,7 +29,11 @@ class PreferencePipeline(dg.Component):
     @classmethod
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> "PreferencePipeline":
         assert attributes is None or isinstance(attributes, PipelineAttributes)
-        return cls(read_spec(attributes, context))
+        try:
+            return cls(read_spec(attributes, context))
+        except SpecError as error:
+            # Any other exception would be hidden below a tree of components, as the cause of that.
+            raise ComponentTreeException(str(error)) from None
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         return pipeline_definitions(self.spec)

@@ -146,6 +146,8 @@ def _small(value: Any, keep_rows: int, characters: int) -> Any:
         return dg.MetadataValue.md(_clean(_cut(text, characters)))
     if isinstance(value, dg.UrlMetadataValue):
         return dg.MetadataValue.url(_clean(value.url or ""))
+    if isinstance(value, dg.PathMetadataValue):
+        return dg.MetadataValue.path(_clean(str(value.fspath)))
     if isinstance(value, str):
         return _clean(_cut(value, characters))
     return value
