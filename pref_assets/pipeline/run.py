@@ -150,15 +150,20 @@ def selected(graph: AssetGraph, pipeline: str, select: str | None = None) -> set
     named = dg.AssetSelection.from_string(select).resolve(graph)
     if not chosen & named:
         raise ValueError(f"--select {select!r} names no asset of {pipeline}; try `group:{pipeline}_6_subsets`")
-    return chosen & named
+    return {each for key in chosen & named for each in graph.get(key).execution_set_asset_keys}
 
 
 def outdated(graph: AssetGraph, found: Iterable[AssetStatus], within: set[dg.AssetKey]) -> set[dg.AssetKey]:
-    """Assets that are not fresh, with everything downstream of them that is in ``within``."""
-    todo = {each.key for each in found if each.status != "fresh"}
+    """Assets that are not fresh, with everything downstream of them that is in ``within``.
+
+    Tables that one function writes together (the four of the pairs stage) come together, inside ``within`` or not.
+    """
+    todo: set[dg.AssetKey] = set()
+    stale = {each.key for each in found if each.status != "fresh"}
     for key in graph.toposorted_asset_keys:
-        if key in within and any(parent in todo for parent in graph.get(key).parent_keys):
-            todo.add(key)
+        follows = key in within and any(parent in todo for parent in graph.get(key).parent_keys)
+        if key in stale or follows:
+            todo |= graph.get(key).execution_set_asset_keys
     return todo
 
 
