@@ -21,6 +21,12 @@ def text_of(column: str) -> pl.Expr:
     return pl.when(pl.col(column).list.len() == 1).then(only).otherwise(lines.list.join("\n\n"))
 
 
+def compared(completions: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
+    """The completions that some pair compares; those left over answer prompts that gave no comparison."""
+    sides = pl.concat([pairs.select(completion_id=side) for side in ("chosen_id", "rejected_id")])
+    return completions.join(sides.unique(), on="completion_id", how="semi", maintain_order="left")
+
+
 def with_texts(pairs: pl.DataFrame, prompts: pl.DataFrame, completions: pl.DataFrame) -> pl.DataFrame:
     """The pairs in their order with text columns ``prompt`` (null when the sides answer different prompts), ``chosen``
     and ``rejected``."""

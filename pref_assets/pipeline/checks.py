@@ -157,12 +157,12 @@ def _embedded(spec: PipelineSpec, name: str) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=asset_key(spec.name, "embeddings", name),
         name="every_completion_has_a_vector",
-        description="Every completion is embedded, by one model with one setting.",
+        description="Every completion of a pair is embedded, by one model with one setting.",
         blocking=True,
-        additional_ins={"completions": dg.AssetIn(key=asset_key(spec.name, "pairs", "completions"))},
+        additional_ins={"pairs": dg.AssetIn(key=asset_key(spec.name, "pairs", "pairs"))},
     )
-    def every_completion_has_a_vector(vectors: pl.DataFrame, completions: pl.DataFrame) -> dg.AssetCheckResult:
-        ids = completions.select(id="completion_id")
+    def every_completion_has_a_vector(vectors: pl.DataFrame, pairs: pl.DataFrame) -> dg.AssetCheckResult:
+        ids = pl.concat([pairs.select(id="chosen_id"), pairs.select(id="rejected_id")]).unique()
         mixed = vectors.filter(vectors["key"].n_unique() > 1)
         return verdict(pl.concat([ids.join(vectors, on="id", how="anti"), mixed.select("id")]), ids.height)
 

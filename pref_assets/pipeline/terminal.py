@@ -1,6 +1,7 @@
 """What a person at a terminal sees of a run: a line an asset, the leaderboard, one row's path, what to do next."""
 
 import time
+import warnings
 from collections import Counter
 from contextlib import suppress
 from typing import Any
@@ -19,6 +20,10 @@ from pref_assets.pipeline.naming import asset_key
 from pref_assets.pipeline.run import Progress, RunReport, project_definitions, run_pipeline, selected
 from pref_assets.resources.deployment import recover
 from pref_assets.tables import TableStore
+
+# The project uses beta features of Dagster knowingly; the pins decide when they change.
+warnings.filterwarnings("ignore", category=dg.BetaWarning)
+warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
 MARKS = {"fresh": ("✓", "green"), "stale": ("~", "yellow"), "missing": ("·", None), "blocked": ("✗", "red")}
 

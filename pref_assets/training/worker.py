@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -118,6 +119,9 @@ def main() -> int:
     """Runs the job that the parent wrote down; 0 when its result was sent, 1 when its error was."""
     from dagster_pipes import open_dagster_pipes
 
+    # The job's own progress is enough; libraries read these when they are imported.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     with open_dagster_pipes() as pipes:
         end_with_parent(pipes.extras["parent"])
         logging.basicConfig(level=logging.WARNING)

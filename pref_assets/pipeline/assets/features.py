@@ -1,4 +1,4 @@
-"""Features: a vector for every completion, computed once and kept in the content-addressed store."""
+"""Features: a vector for every compared completion, computed once and kept in the content-addressed store."""
 
 import dagster as dg
 import polars as pl
@@ -7,6 +7,7 @@ from pref_assets.features import EmbedderConfig, Store
 from pref_assets.features.embeddings import KIND, completion_texts, embedding_rows
 from pref_assets.home import Home
 from pref_assets.pairs.schema import EMBEDDINGS
+from pref_assets.pairs.texts import compared
 from pref_assets.pipeline.assets.common import FOLLOW, Assets, pairs_inputs, table_result
 from pref_assets.pipeline.inputs import write_input
 from pref_assets.pipeline.metadata import preview, series
@@ -27,8 +28,8 @@ def _embeddings(spec: PipelineSpec, name: str, settings: EmbedderConfig) -> dg.A
             "embeddings",
             name,
             description=describe(
-                f"Vectors of every completion by `{settings.model}`. The table says which are in the store.",
-                inputs="`completions` and `prompts`",
+                f"Vectors of every compared completion by `{settings.model}`. The table says which are in the store.",
+                inputs="`pairs`, `completions` and `prompts`",
                 settings=settings,
                 table=EMBEDDINGS,
             ),
@@ -36,17 +37,18 @@ def _embeddings(spec: PipelineSpec, name: str, settings: EmbedderConfig) -> dg.A
             table=EMBEDDINGS,
             automation=FOLLOW,
         ),
-        ins=pairs_inputs(spec.name, "completions", "prompts"),
+        ins=pairs_inputs(spec.name, "pairs", "completions", "prompts"),
         io_manager_key=TABLE_IO,
     )
     def embeddings(
         context: dg.AssetExecutionContext,
+        pairs: pl.DataFrame,
         completions: pl.DataFrame,
         prompts: pl.DataFrame,
         compute: Compute,
         home: dg.ResourceParam[Home],
     ) -> dg.MaterializeResult[pl.DataFrame]:
-        texts = completion_texts(completions, prompts, settings)
+        texts = completion_texts(compared(completions, pairs), prompts, settings)
         store = Store(home.store)
         done = {"embedded": 0, "reused": texts.height, "seconds": 0.0}
         if store.missing(KIND, settings.key(), texts["id"]):
