@@ -16,6 +16,8 @@ DAGSTER_YAML = """\
 # Written once by pref_assets; yours to change.
 telemetry:
   enabled: false
+nux:
+  enabled: false
 
 # Every pool runs one step at a time: there is one GPU, and training on a CPU takes all of it.
 concurrency:
