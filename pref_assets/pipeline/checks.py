@@ -13,8 +13,8 @@ Checks = list[dg.AssetChecksDefinition]
 
 
 def verdict(bad: pl.DataFrame, n: int, columns: Sequence[str] | None = None) -> dg.AssetCheckResult:
-    """Passed when no row is bad; else the number of bad rows among ``n``, and the first of them."""
-    metadata = series({"bad": bad.height, "rows": n})
+    """Passed when nothing is bad; else how many of the ``n`` that were checked are, and the first of them."""
+    metadata = series({"bad": bad.height, "checked": n})
     if not bad.is_empty():
         metadata["examples"] = preview(bad, columns)
     return dg.AssetCheckResult(passed=bad.is_empty(), severity=dg.AssetCheckSeverity.ERROR, metadata=bounded(metadata))

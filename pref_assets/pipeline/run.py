@@ -225,7 +225,8 @@ class _Runner:
         """One run of a job on these assets and their checks; failures go to the report."""
         run_id = str(uuid.uuid4())
         self.instance.add_event_listener(run_id, lambda entry: self._hear(entry, partition))
-        self.definitions.resolve_job_def(job).execute_in_process(
+        known = len(self.report.failures)
+        result = self.definitions.resolve_job_def(job).execute_in_process(
             instance=self.instance,
             asset_selection=sorted(keys),
             partition_key=partition,
@@ -233,6 +234,9 @@ class _Runner:
             raise_on_error=False,
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
+        if not result.success and len(self.report.failures) == known:
+            ends = [event.message for event in result.all_events if event.is_failure]
+            self._failed(Progress("failed", job, partition, message=(ends or ["the run failed"])[-1] or ""))
 
     def _hear(self, entry: dg.EventLogEntry, partition: str | None) -> None:
         event = entry.dagster_event
@@ -249,7 +253,7 @@ class _Runner:
             check = event.asset_check_evaluation_data
             if not check.passed and check.blocking:
                 name = "/".join(check.asset_key.path)
-                self._failed(Progress("check_failed", name, partition, seconds, message=_check_text(check)))
+                self._failed(Progress("check_failed", name, partition, seconds, message=self._check_text(check)))
         elif event.event_type == DagsterEventType.STEP_FAILURE and not _is_check(event):
             self._failed(Progress("failed", step.replace("__", "/"), partition, seconds, message=why(event)))
 
@@ -261,6 +265,12 @@ class _Runner:
         self.report.materialized.append(name if partition is None else f"{name}@{partition}")
         self.tell(Progress("materialized", name, partition, seconds, rows))
 
+    def _check_text(self, check: dg.AssetCheckEvaluation) -> str:
+        numbers = {name: value.value for name, value in check.metadata.items() if name in {"bad", "checked"}}
+        count = f": {numbers['bad']:g} of {numbers['checked']:g} are bad" if len(numbers) == 2 else ""
+        claim = self.graph.get_check_spec(dg.AssetCheckKey(check.asset_key, check.check_name)).description
+        return f"{check.check_name}{count}. {claim or ''}".strip()
+
     def _failed(self, progress: Progress) -> None:
         self.report.failures.append(progress)
         self.tell(progress)
@@ -270,9 +280,3 @@ def _is_check(event: dg.DagsterEvent) -> bool:
     """Whether a step failed only because a blocking check said so, which is reported as the check's."""
     error = event.step_failure_data.error
     return error is not None and "DagsterAssetCheckFailedError" in (error.cls_name or "")
-
-
-def _check_text(check: dg.AssetCheckEvaluation) -> str:
-    numbers = {name: value.value for name, value in check.metadata.items() if name in {"bad", "rows"}}
-    count = f": {numbers['bad']:g} of {numbers['rows']:g} rows" if len(numbers) == 2 else ""
-    return f"{check.check_name}{count}{'. ' + check.description if check.description else ''}"

@@ -1,5 +1,6 @@
 """What a person at a terminal sees of a run: a line an asset, the leaderboard, one row's path, what to do next."""
 
+import os
 import time
 import warnings
 from collections import Counter
@@ -8,6 +9,8 @@ from typing import Any
 
 import click
 import dagster as dg
+from dagster._core.instance.ref import InstanceRef
+from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
 
 from pref_assets.evaluation.leaderboard import markdown
 from pref_assets.home import Home
@@ -31,7 +34,7 @@ MARKS = {"fresh": ("✓", "green"), "stale": ("~", "yellow"), "missing": ("·", 
 def run_in_terminal(home: Home, pipeline: str, select: str | None) -> int:
     """Runs a pipeline, tells of it, and returns the exit code: 1 when an asset or a blocking check failed."""
     click.echo(f"{pipeline}: state in {home.root}")
-    with dg.DagsterInstance.get() as instance:
+    with _instance() as instance:
         for run_id in recover(instance):
             click.echo(f"run {run_id[:8]} was killed; its unfinished work continues here")
         report = run_pipeline(instance, pipeline, select, home=home, listener=_tell)
@@ -39,6 +42,17 @@ def run_in_terminal(home: Home, pipeline: str, select: str | None) -> int:
         _show_results(home, pipeline)
     _close(report)
     return 0 if report.ok else 1
+
+
+def _instance() -> dg.DagsterInstance:
+    """The instance of ``DAGSTER_HOME``, leaving stdout and stderr alone.
+
+    Otherwise Dagster points both at log files while steps run, and a `tail` of them feeds the terminal: lines come late
+    or never, and progress bars see no terminal.
+    """
+    capture = {"module": NoOpComputeLogManager.__module__, "class": NoOpComputeLogManager.__name__}
+    ref = InstanceRef.from_dir(os.environ["DAGSTER_HOME"], overrides={"compute_logs": capture})
+    return dg.DagsterInstance.from_ref(ref)
 
 
 def print_status(home: Home, pipeline: str) -> None:
