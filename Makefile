@@ -19,7 +19,7 @@ $(VENV)/.installed: setup.cfg constraints.txt
 	touch $@
 
 demo: $(VENV)/.installed  ## The whole demo pipeline, from raw rows to the leaderboard, offline
-	$(BIN)/pref-assets demo
+	$(BIN)/pref-assets run demo
 
 ui: $(VENV)/.installed  ## The Dagster UI on http://127.0.0.1:3000
 	$(BIN)/pref-assets ui
