@@ -139,7 +139,7 @@ def test_the_picture_is_small(board):
     from PIL import Image
 
     png = plot(board)
-    assert len(png) <= 8_000
+    assert len(png) <= 5_000
     with Image.open(io.BytesIO(png)) as picture:
         assert picture.format == "PNG"
         assert picture.width > 300
@@ -151,4 +151,4 @@ def test_the_picture_is_small(board):
 def test_a_full_board_still_makes_a_small_picture():
     frame = pl.concat([EVALUATION, *(EVALUATION.with_columns(metric=pl.lit(f"m{i}")) for i in range(3))])
     evaluations = {f"evaluation_{i}": frame for i in range(6)}
-    assert len(plot(leaderboard(evaluations, MANIFESTS, SUBSETS))) <= 8_000
+    assert len(plot(leaderboard(evaluations, MANIFESTS, SUBSETS))) <= 5_000
