@@ -10,12 +10,14 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster.components.core.component_tree import ComponentTreeException
 
 import pref_assets
 from pref_assets.home import Home
 from pref_assets.pipeline.component import PreferencePipeline
 from pref_assets.pipeline.jobs import VERBS
 from pref_assets.pipeline.naming import GROUPS
+from pref_assets.pipeline.run import project_definitions
 
 PROJECT = Path(__file__).parent.parent
 HEAVY = ("torch", "transformers", "datasets", "mlflow", "sklearn", "sentence_transformers", "peft", "matplotlib")
@@ -150,6 +152,16 @@ def test_a_broken_file_fails_to_load_with_its_lines(located: Callable[[str], dg.
     assert re.search(rf"defs\.yaml:{used}: checkpoints\.\w+\.subset: no subsets named 'randon_96'; known: .*", found)
 
 
+def test_the_command_line_gets_a_broken_files_errors_and_nothing_else(
+    located: Callable[[str], dg.Definitions], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ComponentTreeException):
+        located(shipped("demo").replace("threshold: 0.9", "threshold: 3").replace("k: 16", "k: 0"))
+    monkeypatch.setattr("pref_assets.definitions.PROJECT", tmp_path)
+    with pytest.raises(ValueError, match=r"^2 errors in the pipeline file:\n[^\n]+\n[^\n]+$"):
+        project_definitions()
+
+
 def test_a_template_that_cannot_be_rendered_says_where(located: Callable[[str], dg.Definitions]) -> None:
     broken = re.sub(r"env\('PREF_ASSETS_HH_RLHF', '[^']*'\)", "env('PREF_ASSETS_NOT_SET')", shipped("hh_rlhf"))
     assert broken != shipped("hh_rlhf")
@@ -198,6 +210,7 @@ def test_the_tools_accept_the_project(command: tuple[str, ...], tmp_path: Path) 
     home.mkdir()
     result = run(*command, DAGSTER_HOME=str(home), PREF_ASSETS_HOME=str(tmp_path))
     assert result.returncode == 0, result.stdout + result.stderr
+    assert "does not match the name" not in result.stdout + result.stderr
 
 
 def test_the_real_pairs_are_read(

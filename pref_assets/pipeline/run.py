@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import dagster as dg
+from dagster._core.definitions.asset_selection import DagsterInvalidAssetSelectionError
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from dagster._core.events import DagsterEventType
+from dagster.components.core.component_tree import ComponentTreeException
 
 from pref_assets.home import Home
 from pref_assets.pairs.locations import is_hub, list_files
@@ -113,10 +115,13 @@ def run_pipeline(
 
 
 def project_definitions() -> dg.Definitions:
-    """The code location of this project."""
+    """The code location of this project. Raises ``ValueError`` when a pipeline file is wrong: all its errors."""
     from pref_assets.definitions import defs
 
-    loaded = defs()
+    try:
+        loaded = defs()
+    except ComponentTreeException as error:
+        raise ValueError(str(error)) from error
     assert isinstance(loaded, dg.Definitions)
     return loaded
 
@@ -137,7 +142,7 @@ def selected(graph: AssetGraph, pipeline: str, select: str | None = None) -> set
 
     Raises:
         UnknownPipelineError: no such pipeline.
-        ValueError: the selection names nothing of it.
+        ValueError: the selection is not one, or names nothing of it.
     """
     known = pipelines(graph)
     if pipeline not in known:
@@ -147,7 +152,10 @@ def selected(graph: AssetGraph, pipeline: str, select: str | None = None) -> set
     chosen = {key for key in graph.materializable_asset_keys if key.path[0] == pipeline}
     if select is None:
         return chosen
-    named = dg.AssetSelection.from_string(select).resolve(graph)
+    try:
+        named = dg.AssetSelection.from_string(select).resolve(graph)
+    except DagsterInvalidAssetSelectionError:
+        raise ValueError(f"--select {select!r} is no selection; write it like `key:{pipeline}/pairs/pairs+`") from None
     if not chosen & named:
         raise ValueError(f"--select {select!r} names no asset of {pipeline}; try `group:{pipeline}_6_subsets`")
     return {each for key in chosen & named for each in graph.get(key).execution_set_asset_keys}

@@ -146,7 +146,7 @@ def _description(model: type[BaseModel] | None, field: PathPart) -> str:
 
 
 def _wrong_references(attributes: Any) -> list[tuple[tuple[PathPart, ...], str]]:
-    """References to what the file does not define, in every entry that is valid by itself."""
+    """References to what the file does not define."""
     found: list[tuple[tuple[PathPart, ...], str]] = []
     blocks = attributes if isinstance(attributes, dict) else {}
     for block in BLOCKS:
@@ -174,12 +174,26 @@ def _problem(settings: Settings | None, stage: str, target: str, targets: dict[s
 
 
 def _alone(block: str, entry: Any) -> Settings | None:
-    """The entry by itself; nothing when it is not valid, which is reported elsewhere."""
+    """The entry by itself. One with errors, which are reported elsewhere, still says what it refers to."""
     try:
-        found = TypeAdapter(_annotation(block)).validate_python({"entry": entry})
+        return next(iter(TypeAdapter(_annotation(block)).validate_python({"entry": entry}).values()))
     except ValidationError:
+        return _as_written(block, entry) if isinstance(entry, dict) else None
+
+
+def _as_written(block: str, entry: dict[Any, Any]) -> Settings | None:
+    """The entry's references and nothing else of it, unchecked; nothing when its type is not known."""
+    models = [model for model in _models_in(_annotation(block)) if issubclass(model, Settings)]
+    model = models[0] if len(models) == 1 else next((each for each in models if entry.get("type") in _tags(each)), None)
+    if model is None:
         return None
-    return next(iter(found.values()))
+    required = {name: None for name, field in model.model_fields.items() if field.is_required()}
+    written = {name: value for name, value in entry.items() if name in model.model_fields and _can_name(value)}
+    return model.model_construct(None, **{**required, **written})
+
+
+def _can_name(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(each, str) for each in value))
 
 
 def _hint(word: str, names: Sequence[str]) -> str:

@@ -159,6 +159,8 @@ def test_a_selection_runs_nothing_else(light: Lab) -> None:
     assert light.run("key:light/subsets/more").materialized == ["light/subsets/more"]
     with pytest.raises(ValueError, match="names no asset of light"):
         light.run("group:nothing")
+    with pytest.raises(ValueError, match=r"'key:\(' is no selection; write it like `key:light/pairs/pairs\+`"):
+        light.run("key:(")
 
 
 def test_an_unknown_pipeline_names_the_known_ones(light: Lab) -> None:

@@ -144,6 +144,28 @@ def test_all_errors_of_a_file_come_at_once_in_the_order_of_its_lines() -> None:
         parse_spec(yaml.safe_load(text)["attributes"])
 
 
+def test_an_entry_with_another_error_still_has_its_references_checked() -> None:
+    text = GOOD.replace("objective: {type: dpo, beta: 0.1}", "seed: x").replace(
+        "deita_25, base: base", "[1], base: bas"
+    )
+    text = text.replace("checkpoints: [dpo]", "checkpoints: [dop], seed: -1")
+    text = (
+        text.replace("budget: 25%}", "budget: -3}")
+        .replace("      budget: 25%\n", "")
+        .replace("strength\n", "strenth\n")
+    )
+    assert [line.split(": ")[1] for line in errors(text)] == [
+        "subsets.random_25.budget",
+        "subsets.deita_25.budget",
+        "subsets.deita_25.quality",
+        "checkpoints.dpo.base",
+        "checkpoints.dpo.seed",
+        "checkpoints.dpo.subset",
+        "evaluations.ranking.checkpoints",
+        "evaluations.ranking.seed",
+    ]
+
+
 def test_an_empty_file_says_what_is_required() -> None:
     with pytest.raises(SpecError, match=r"name: this field is required(.|\n)*sources: this field is required"):
         parse_spec({})
