@@ -19,7 +19,8 @@ def render(trace: Trace) -> str:
         lines += [*_row(row), ""]
     if not trace.pairs:
         refused = any(row.code for row in trace.rows)
-        lines.append("No pair came of it." if refused else "No comparison of it was made: nothing voted on it.")
+        unvoted = "It is in no pair: nothing voted on it, or the pairs were not merged again since it was read."
+        lines.append("No pair came of it." if refused else unvoted)
     for pair in trace.pairs[:PAIRS]:
         lines += [*_pair(pair), ""]
     if len(trace.pairs) > PAIRS:

@@ -49,7 +49,7 @@ def test_a_completion_without_a_comparison_still_says_where_it_came_from(small):
     found = trace(small.home, "p", "Granite")
     assert (found.found, found.pairs) == ("completion", [])
     assert [row.origin.row for row in found.rows] == [6]
-    assert "No comparison of it was made" in render(found)
+    assert "It is in no pair" in render(found)
 
 
 def test_a_dropped_pair_says_why(small):
