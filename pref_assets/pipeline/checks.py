@@ -47,7 +47,7 @@ def bad_batches(raw: pl.DataFrame, quarantine: pl.DataFrame, limit: float) -> pl
 def _few_bad_rows(spec: PipelineSpec, source: str, stage: str) -> dg.AssetChecksDefinition:
     limit = spec.sources[source].max_bad_share
     what = f"At most {limit:.0%} of the rows of any batch of `{source}` are in quarantine."
-    advice = f"{what} Mend the file and add it anew, or raise `sources.{source}.max_bad_share`."
+    advice = f"{what} Mend the file, or remove it, and run again; or raise `sources.{source}.max_bad_share`."
     raw_in = dg.AssetIn(key=asset_key(spec.name, "raw", source))
     quarantine_key = asset_key(spec.name, "records", f"{source}_quarantine")
 

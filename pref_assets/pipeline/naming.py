@@ -62,6 +62,8 @@ CODE = {
 
 LOCATION_METADATA = "location"
 """Definition metadata of a raw asset: where its source is."""
+MAX_BAD_SHARE_METADATA = "max_bad_share"
+"""The same: the share of bad rows above which a batch is refused."""
 TABLE_IO = "tables"
 FOLDER_IO = "folders"
 

@@ -19,10 +19,17 @@ from pref_assets.pipeline import batches
 from pref_assets.pipeline.freshness import AssetStatus, statuses
 from pref_assets.pipeline.inputs import forget_old_inputs
 from pref_assets.pipeline.jobs import ingest_job
-from pref_assets.pipeline.naming import LOCATION_METADATA, asset_key, job_name, source_partitions
+from pref_assets.pipeline.naming import (
+    LOCATION_METADATA,
+    MAX_BAD_SHARE_METADATA,
+    asset_key,
+    job_name,
+    source_partitions,
+)
+from pref_assets.pipeline.refused import take_back
 from pref_assets.pipeline.sensors import why
 
-Kind = Literal["registered", "started", "materialized", "check_failed", "failed"]
+Kind = Literal["registered", "taken_back", "started", "materialized", "check_failed", "failed"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,7 @@ class Progress:
         partition: batch of a partitioned asset.
         seconds: since the step started, for ``materialized`` and ``failed``.
         rows: rows written, where the asset is a table.
+        kept: of them, pairs that a subset keeps.
         message: why it failed, or which check did.
     """
 
@@ -43,6 +51,7 @@ class Progress:
     partition: str | None = None
     seconds: float | None = None
     rows: int | None = None
+    kept: int | None = None
     message: str = ""
 
 
@@ -177,9 +186,11 @@ def outdated(graph: AssetGraph, found: Iterable[AssetStatus], within: set[dg.Ass
 
 def _ingest(runner: "_Runner", home: Home, pipeline: str, source: str, chosen: set[dg.AssetKey]) -> None:
     """Registers what is new at a source's location and reads every batch that is not read yet."""
-    location = str(runner.graph.get(asset_key(pipeline, "raw", source)).metadata[LOCATION_METADATA])
+    metadata = runner.graph.get(asset_key(pipeline, "raw", source)).metadata
+    location = str(metadata[LOCATION_METADATA])
     partitions = str(source_partitions(pipeline, source).name)
-    _forget_unread(runner.instance, home, pipeline, source, runner.graph)
+    for batch in take_back(runner.instance, home, pipeline, source, float(metadata[MAX_BAD_SHARE_METADATA])):
+        runner.tell(Progress("taken_back", batch.uri, batch.key))
     if is_hub(location):
         batches.register_hub(home, pipeline, source, location)
     else:
@@ -200,20 +211,6 @@ def _ingest(runner: "_Runner", home: Home, pipeline: str, source: str, chosen: s
         todo = outdated(runner.graph, (each for each in found if each.partition == partition), keys)
         if todo:
             runner.run(ingest_job(pipeline, source), todo, partition)
-
-
-def _forget_unread(instance: dg.DagsterInstance, home: Home, pipeline: str, source: str, graph: AssetGraph) -> None:
-    """Takes back batches that were never read and whose file is gone or changed: nothing came of them."""
-    partitions = str(source_partitions(pipeline, source).name)
-    read = instance.get_materialized_partitions(asset_key(pipeline, "raw", source))
-    for batch in batches.registered(home, pipeline, source):
-        if batch.key in read:
-            continue
-        try:
-            batches.verify(batch)
-        except batches.BatchError:
-            instance.delete_dynamic_partition(partitions, batch.key)
-            batches.forget(home, pipeline, source, batch)
 
 
 class _Runner:
@@ -270,8 +267,10 @@ class _Runner:
         name = "/".join(found.asset_key.path)
         count = found.metadata.get("dagster/row_count") or found.metadata.get("dagster/partition_row_count")
         rows = count.value if isinstance(count, dg.IntMetadataValue) else None
+        selected = found.metadata.get("selected")
+        kept = int(selected.value or 0) if isinstance(selected, dg.IntMetadataValue | dg.FloatMetadataValue) else None
         self.report.materialized.append(name if partition is None else f"{name}@{partition}")
-        self.tell(Progress("materialized", name, partition, seconds, rows))
+        self.tell(Progress("materialized", name, partition, seconds, rows, kept))
 
     def _check_text(self, check: dg.AssetCheckEvaluation) -> str:
         numbers = {name: value.value for name, value in check.metadata.items() if name in {"bad", "checked"}}

@@ -11,6 +11,7 @@ from pref_assets.pairs.locations import LocationError, find_files, is_hub, sourc
 from pref_assets.pipeline import batches
 from pref_assets.pipeline.jobs import ingest_job
 from pref_assets.pipeline.naming import source_partitions
+from pref_assets.pipeline.refused import take_back
 from pref_assets.pipeline.spec import PipelineSpec
 
 SECONDS_BETWEEN_LOOKS = 30
@@ -73,6 +74,8 @@ def _source_sensor(spec: PipelineSpec, name: str) -> dg.SensorDefinition:
                 batch = batches.register_file(home, spec.name, name, file)
                 if batch.key not in known:
                     new[batch.key] = batch
+        if new:
+            take_back(context.instance, home, spec.name, name, spec.sources[name].max_bad_share)
         requests = [
             dg.RunRequest(run_key=batch.sha256, partition_key=key, tags={"pipeline": spec.name, "source": name})
             for key, batch in new.items()

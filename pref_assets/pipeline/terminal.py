@@ -80,9 +80,12 @@ def _tell(progress: Progress) -> None:
     clock = time.strftime("%H:%M:%S")
     if progress.kind == "registered":
         click.echo(f"{clock}  new batch{batch} {progress.name}")
+    elif progress.kind == "taken_back":
+        click.echo(f"{clock}  batch{batch} of {progress.name} is taken back: its file is gone or changed")
     elif progress.kind == "materialized":
         count = "" if progress.rows is None else f"{progress.rows:>9,} rows"
-        click.echo(f"{clock}  {progress.name + batch:72} {count:14} {progress.seconds or 0:7.1f} s")
+        count += "" if progress.kept is None else f", {progress.kept:,} kept"
+        click.echo(f"{clock}  {progress.name + batch:72} {count:26} {progress.seconds or 0:7.1f} s")
     elif progress.kind in ("failed", "check_failed"):
         click.secho(f"{clock}  {progress.name}{batch} failed: {progress.message}", fg="red", err=True)
 

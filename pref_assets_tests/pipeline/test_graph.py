@@ -197,6 +197,29 @@ def test_a_batch_of_bad_rows_stops_before_anything_trains(light: Lab) -> None:
     assert light.tables.exists(["light", "subsets", "all"])
 
 
+@pytest.mark.parametrize("cure", ["mended", "removed"])
+def test_a_refused_batch_gives_way_when_its_file_is_mended_or_removed(light: Lab, cure: str) -> None:
+    bad = light.data / "second.jsonl"
+    write_rows(bad, [*rows(2, start=24), "{", "{", "{"])
+    assert not light.run().ok
+    if cure == "mended":
+        write_rows(bad, rows(5, start=24))
+    else:
+        bad.unlink()
+    heard = []
+    assert light.run(listener=heard.append).ok
+    assert [each.kind for each in heard].count("taken_back") == 1
+    assert light.read("pairs", "prompts").height == (29 if cure == "mended" else 24)
+
+
+def test_an_accepted_batch_stays_when_its_file_goes(light: Lab) -> None:
+    assert light.run().ok
+    (light.data / "first.jsonl").unlink()
+    write_rows(light.data / "second.jsonl", rows(4, start=24))
+    assert light.run().ok
+    assert light.read("pairs", "prompts").height == 28
+
+
 def test_a_file_that_changed_after_it_was_registered_is_refused(light: Lab) -> None:
     light.run()
     (light.data / "first.jsonl").write_text("{}\n")

@@ -13,7 +13,15 @@ from pref_assets.pairs.schema import QUARANTINE, RAW, RECORD_COMPLETIONS, RECORD
 from pref_assets.pipeline import batches
 from pref_assets.pipeline.assets.common import Assets, table_result
 from pref_assets.pipeline.metadata import Metadata, counts, preview, series
-from pref_assets.pipeline.naming import LOCATION_METADATA, TABLE_IO, asset_key, asset_spec, describe, source_partitions
+from pref_assets.pipeline.naming import (
+    LOCATION_METADATA,
+    MAX_BAD_SHARE_METADATA,
+    TABLE_IO,
+    asset_key,
+    asset_spec,
+    describe,
+    source_partitions,
+)
 from pref_assets.pipeline.spec import PipelineSpec
 
 RECORD_TABLES: dict[str, Table] = {
@@ -50,7 +58,7 @@ def _raw(spec: PipelineSpec, name: str) -> dg.AssetsDefinition:
                 table=RAW,
             ),
             table=RAW,
-            metadata={LOCATION_METADATA: source.location},
+            metadata={LOCATION_METADATA: source.location, MAX_BAD_SHARE_METADATA: source.max_bad_share},
         ),
         partitions_def=source_partitions(spec.name, name),
         io_manager_key=TABLE_IO,
