@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import dagster as dg
@@ -27,7 +27,10 @@ class Folder:
 
 
 class Folders(dg.ConfigurableIOManager):
-    """Keeps which folder an asset is at ``<home>/tables/<asset key>.json``, replaced atomically."""
+    """Keeps which folder an asset is at ``<home>/tables/<asset key>.json``, replaced atomically.
+
+    Folders inside the home are kept relative to it, so that a home can be moved.
+    """
 
     home: str
     """The state folder."""
@@ -39,7 +42,9 @@ class Folders(dg.ConfigurableIOManager):
     def handle_output(self, context: dg.OutputContext, obj: Folder) -> None:
         if not isinstance(obj, Folder) or not Path(obj.path).is_dir():
             raise TypeError(f"asset {context.asset_key.to_user_string()} must return an existing Folder, not {obj!r}")
-        write_atomically(self.pointer(context.asset_key), json.dumps(asdict(obj), indent=1))
+        home, path = Path(self.home).absolute(), Path(obj.path).absolute()
+        kept = replace(obj, path=str(path.relative_to(home) if path.is_relative_to(home) else path))
+        write_atomically(self.pointer(context.asset_key), json.dumps(asdict(kept), indent=1))
         context.add_output_metadata({"dagster/uri": obj.path, "version": obj.version})
 
     def load_input(self, context: dg.InputContext) -> Folder:
@@ -54,7 +59,8 @@ class Folders(dg.ConfigurableIOManager):
         name, pointer = key.to_user_string(), self.pointer(key)
         if not pointer.exists():
             raise MissingTableError(f"{name}: nothing at {pointer}; materialize it first")
-        folder = Folder(**json.loads(pointer.read_text()))
+        kept = Folder(**json.loads(pointer.read_text()))
+        folder = replace(kept, path=str(Path(self.home).absolute() / kept.path))
         if not Path(folder.path).is_dir():
             raise MissingTableError(f"{name}: its folder {folder.path} is gone; materialize it again")
         return folder

@@ -126,3 +126,23 @@ def test_a_folder_asset_is_a_pointer(tmp_path: Path) -> None:
     target.rmdir()
     with pytest.raises(MissingTableError, match=re.escape("is gone; materialize it again")):
         dg.materialize([checkpoint, evaluation], selection=[evaluation], resources=resources)
+
+
+def test_a_home_can_be_moved(tmp_path: Path) -> None:
+    folder = tmp_path / "home" / "checkpoints" / "p" / "one" / "v1"
+    folder.mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+
+    @dg.asset(key=["p", "checkpoints", "one"], io_manager_key="folders")
+    def inside() -> Folder:
+        return Folder(str(folder), "v1", "hash")
+
+    @dg.asset(key=["p", "checkpoints", "two"], io_manager_key="folders")
+    def outside() -> Folder:
+        return Folder(str(tmp_path / "elsewhere"), "v1", "hash")
+
+    assert dg.materialize([inside, outside], resources={"folders": Folders(home=str(tmp_path / "home"))}).success
+    moved = (tmp_path / "home").rename(tmp_path / "moved")
+    found = Folders(home=str(moved))
+    assert found.load(inside.key).path == str(moved / "checkpoints" / "p" / "one" / "v1")
+    assert found.load(outside.key).path == str(tmp_path / "elsewhere")
