@@ -6,7 +6,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pref_assets.cli import main
-from pref_assets_tests.lineage.conftest import small  # noqa: F401 (the fixture)
 
 
 @pytest.fixture
