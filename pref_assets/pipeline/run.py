@@ -29,7 +29,7 @@ from pref_assets.pipeline.naming import (
 from pref_assets.pipeline.refused import take_back
 from pref_assets.pipeline.sensors import why
 
-Kind = Literal["registered", "taken_back", "started", "materialized", "check_failed", "failed"]
+Kind = Literal["registered", "taken_back", "materialized", "check_failed", "failed"]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """The optimiser loop that policies and reward models share: exact, resumable, and clear when it must stop."""
 
 import gc
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -166,8 +165,3 @@ def environment() -> dict[str, Any]:
             "peak_cuda_mib": torch.cuda.max_memory_allocated() / 2**20,
         }
     return found
-
-
-def read_metrics(text: str) -> list[dict[str, float]]:
-    """Rows of a ``metrics.jsonl``."""
-    return [json.loads(line) for line in text.splitlines()]

@@ -111,11 +111,6 @@ class WorkFolder:
         lines = self.metrics_file.read_text().splitlines()
         return {name: value for name, value in json.loads(lines[-1]).items() if name != "step"} if lines else {}
 
-    def clear(self) -> None:
-        """Removes state and metrics once the version is published."""
-        for file in (self.state_file, self.state_file.with_suffix(".tmp"), self.metrics_file):
-            file.unlink(missing_ok=True)
-
 
 def sync(path: Path) -> None:
     """Forces a file or folder to disk."""

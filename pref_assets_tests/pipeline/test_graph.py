@@ -1,6 +1,8 @@
 """The whole graph on tiny data: what it makes, what it says of it, and what a second run does."""
 
+import copy
 import json
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
@@ -8,6 +10,8 @@ import polars as pl
 import pytest
 from dagster._serdes import serialize_value
 
+from pref_assets.evaluation.base import Inputs
+from pref_assets.pipeline.assets import evaluations
 from pref_assets.pipeline.freshness import statuses
 from pref_assets.pipeline.metadata import CELL_CHARACTERS, MAX_SERIES
 from pref_assets.pipeline.naming import GROUPS
@@ -72,6 +76,25 @@ def test_a_checkpoint_and_an_evaluation_have_an_mlflow_run(done: Lab) -> None:
     assert (
         alone.data.tags["mlflow.parentRunId"] == done.metadata("checkpoints", "reward")["mlflow"].value.rsplit("/")[-1]
     )
+
+
+def test_a_policy_is_measured_against_the_base_it_was_trained_from(done: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Inputs] = []
+
+    def stop(settings: Any, inputs: Inputs, *_: Any) -> None:
+        asked.append(inputs)
+        raise RuntimeError("seen enough")
+
+    monkeypatch.setattr(evaluations, "evaluate", stop)
+    attributes = copy.deepcopy(done.attributes)
+    (base,) = attributes["reference_logps"].values()
+    trained_with, base["max_length"] = base.get("max_length", 512), 77
+    job = replace(done, attributes=attributes).definitions().resolve_job_def(f"{done.name}_evaluate")
+    key = next(
+        done.key("evaluations", n) for n, e in attributes["evaluations"].items() if e["type"] == "ranking_accuracy"
+    )
+    assert not job.execute_in_process(instance=done.instance, asset_selection=[key], raise_on_error=False).success
+    assert {each.reference["max_length"] for each in asked[0].checkpoints if each.reference} == {trained_with}
 
 
 def test_events_are_small_and_previews_short(done: Lab) -> None:

@@ -18,7 +18,7 @@ from pref_assets.pipeline.tracked import link_of
 from pref_assets.resources.compute import Compute
 from pref_assets.resources.folders import Folder
 from pref_assets.resources.tracking import Tracking
-from pref_assets.training import PolicyCheckpoint
+from pref_assets.training.checkpoint import read_manifest
 
 _WHOLE = "all"
 
@@ -72,7 +72,7 @@ def _evaluation(spec: PipelineSpec, name: str, settings: EvaluationConfig) -> dg
             prompts=prompts,
             completions=completions,
             scores=taken(inputs, "scores"),
-            checkpoints=[reference(spec, each, folder) for each, folder in folders.items()],
+            checkpoints=[CheckpointRef.of(read_manifest(folder.path), folder.path) for folder in folders.values()],
         )
         runs = {each: link.run_id for each, folder in folders.items() if (link := link_of(Path(folder.path)))}
         parent = next(iter(runs.values())) if len(runs) == 1 else None
@@ -86,20 +86,6 @@ def _evaluation(spec: PipelineSpec, name: str, settings: EvaluationConfig) -> dg
         return table_result(rows, EVALUATIONS, {**numbers, "results": shown, **run.metadata()})
 
     return evaluation
-
-
-def reference(spec: PipelineSpec, name: str, folder: Folder) -> CheckpointRef:
-    """What an evaluation needs to know of a checkpoint."""
-    settings = spec.checkpoints[name]
-    base = settings.base if isinstance(settings, PolicyCheckpoint) else None
-    return CheckpointRef(
-        name=name,
-        version=folder.version,
-        kind=settings.type,
-        folder=Path(folder.path),
-        base=base,
-        reference=spec.reference_logps[base].model_dump(mode="json") if base else None,
-    )
 
 
 def whole(rows: pl.DataFrame) -> dict[str, float]:
