@@ -91,7 +91,7 @@ class TableStore:
             ValueError: the frame does not have the table's columns, or holds rows of another batch.
             TableError: the disk is full, the folder cannot be written, or the stored schema does not fit.
         """
-        frame = table.conform(frame).sort(table.key, nulls_last=True, maintain_order=True)
+        frame = table.conform(frame).sort(table.order or table.key, nulls_last=True, maintain_order=True)
         _check_batch(frame, table, batch)
         wanted = content_hash(frame, table.key)
         path = self.path(key)

@@ -51,6 +51,7 @@ def merge(prompts: pl.DataFrame, completions: pl.DataFrame, votes: pl.DataFrame,
             completions for the pairing rule.
     """
     merged_prompts = settings.splits.assign(_merge_prompts(prompts)).sort("prompt_id")
+    merged_prompts = merged_prompts.with_columns(group_id="prompt_id")
     merged_completions = _merge_completions(completions).sort("completion_id")
     cast = pl.concat([_explicit(votes), settings.pairing.votes(completions)], how="vertical")
     _check_joins(merged_prompts, merged_completions, cast)
@@ -200,6 +201,7 @@ def _apply_drops(
         dropped.append(kept.drop("code", "reason").join(found, on="pair_id"))
         kept = kept.join(found, on="pair_id", how="anti")
     columns = list(PAIR_DROPS.columns)
+    dropped = [frame.with_columns(action=pl.lit("drop")) for frame in dropped]
     return kept, PAIR_DROPS.conform(pl.concat([frame.select(columns) for frame in dropped]).sort("pair_id"))
 
 

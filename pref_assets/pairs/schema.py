@@ -37,11 +37,13 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A named table: its columns in order, and the columns that identify a row."""
+    """A named table: its columns in order, the columns that identify a row, and those it is stored in the order of
+    (the key when left out), so that a range of them is read without reading the rest."""
 
     name: str
     key: tuple[str, ...]
     columns: Mapping[str, Column]
+    order: tuple[str, ...] = ()
 
     @property
     def schema(self) -> pl.Schema:
@@ -96,11 +98,21 @@ RAW = Table(
     },
 )
 RECORD_PROMPTS = Table("record_prompts", ("prompt_id", "uri", "row"), {**_PROMPT, **_SOURCE})
-RECORD_COMPLETIONS = Table("record_completions", ("completion_id", "uri", "row"), {**_COMPLETION, **_SOURCE})
+RECORD_COMPLETIONS = Table(
+    "record_completions",
+    ("completion_id", "uri", "row"),
+    {
+        **_COMPLETION,
+        "position": Column(pl.Int32, "Place of the answer in its row, from 0."),
+        **_SOURCE,
+    },
+    order=("prompt_id", "completion_id", "uri", "row", "position"),
+)
 RECORD_VOTES = Table(
     "record_votes",
     ("completion_a", "completion_b", "annotator", "dimension", "uri", "row"),
     {
+        "prompt_id": Column(pl.String, "The prompt of both; null when they answer different prompts."),
         "completion_a": Column(pl.String, "The completion with the smaller id."),
         "completion_b": Column(pl.String, "The completion with the larger id."),
         "annotator": Column(pl.String, "Who judged; `unknown` when the source does not say."),
@@ -110,6 +122,7 @@ RECORD_VOTES = Table(
         "rationale": Column(pl.String, "Why, in the annotator's words."),
         **_SOURCE,
     },
+    order=("prompt_id", "completion_a", "completion_b", "annotator", "dimension", "uri", "row"),
 )
 QUARANTINE = Table(
     "quarantine",
@@ -126,7 +139,8 @@ PROMPTS = Table(
     ("prompt_id",),
     {
         **_PROMPT,
-        "split": Column(pl.String, "`train`, `validation` or `test`; all pairs of a prompt share it."),
+        "group_id": Column(pl.String, "Earliest prompt that this one nearly repeats, itself when there is none."),
+        "split": Column(pl.String, "`train`, `validation` or `test`; all pairs of a group share it."),
         "provenance": Column(PROVENANCE, "Every row that held this prompt."),
     },
 )
@@ -134,22 +148,30 @@ COMPLETIONS = Table(
     "completions",
     ("completion_id",),
     {**_COMPLETION, "provenance": Column(PROVENANCE, "Every row that held this completion.")},
+    order=("prompt_id", "completion_id"),
 )
-PAIRS = Table(
-    "pairs",
+_PAIR = {
+    "pair_id": Column(pl.String, "Content hash of the two completions; orientation does not change it."),
+    "prompt_id": Column(pl.String, "The prompt; null when the two completions answer different prompts."),
+    "chosen_id": Column(pl.String, "Completion that the votes prefer (the smaller id in a tie)."),
+    "rejected_id": Column(pl.String, "The other completion."),
+    "p_chosen": Column(pl.Float64, "Share of vote weight for the chosen side; 0.5 is a tie."),
+    "strength": Column(pl.Float64, "Mean strength of the votes for the chosen side; null when not said."),
+    "votes": Column(PAIR_VOTES, "Every vote; choice is `chosen`, `rejected` or `tie`."),
+    "split": Column(pl.String, "`train`, `validation` or `test`."),
+    "provenance": Column(PROVENANCE, "Every row a vote came from."),
+}
+COMPARISONS = Table(
+    "comparisons",
     ("pair_id",),
     {
-        "pair_id": Column(pl.String, "Content hash of the two completions; orientation does not change it."),
-        "prompt_id": Column(pl.String, "The prompt; null when the two completions answer different prompts."),
-        "chosen_id": Column(pl.String, "Completion that the votes prefer (the smaller id in a tie)."),
-        "rejected_id": Column(pl.String, "The other completion."),
-        "p_chosen": Column(pl.Float64, "Share of vote weight for the chosen side; 0.5 is a tie."),
-        "strength": Column(pl.Float64, "Mean strength of the votes for the chosen side; null when not said."),
-        "votes": Column(PAIR_VOTES, "Every vote; choice is `chosen`, `rejected` or `tie`."),
-        "split": Column(pl.String, "`train`, `validation` or `test`."),
-        "provenance": Column(PROVENANCE, "Every row a vote came from."),
+        **_PAIR,
+        "code": Column(pl.String, "Why the votes do not settle it; null when they do."),
+        "reason": Column(pl.String, "The same in a sentence."),
     },
+    order=("prompt_id", "pair_id"),
 )
+PAIRS = Table("pairs", ("pair_id",), _PAIR, order=("prompt_id", "pair_id"))
 PAIR_DROPS = Table(
     "pair_drops",
     ("pair_id",),
@@ -157,11 +179,107 @@ PAIR_DROPS = Table(
         "pair_id": _ID,
         "chosen_id": Column(pl.String, "One completion."),
         "rejected_id": Column(pl.String, "The other."),
-        "code": Column(pl.String, "Which rule dropped the comparison."),
+        "action": Column(pl.String, "`drop`, or `quarantine` where a person should look."),
+        "code": Column(pl.String, "Which rule took the comparison out."),
         "reason": Column(pl.String, "The same in a sentence."),
         "provenance": Column(PROVENANCE, "Every row a vote came from."),
     },
 )
+ANNOTATORS = Table(
+    "annotators",
+    ("annotator", "dimension"),
+    {
+        "annotator": Column(pl.String, "Who judged."),
+        "dimension": Column(pl.String, "What was judged."),
+        "votes": Column(pl.Int64, "Votes given."),
+        "ties": Column(pl.Int64, "Of them, ties."),
+        "judged_with_others": Column(pl.Int64, "Votes on pairs that someone else judged on the same dimension."),
+        "agreed": Column(pl.Float64, "Share of the others' votes on the same pairs that say the same."),
+        "weight": Column(pl.Float64, "Weight of a vote under the pipeline's vote policy."),
+    },
+)
+AGREEMENT = Table(
+    "agreement",
+    ("source", "dimension"),
+    {
+        "source": Column(pl.String, "Name of the source; `all` for all together."),
+        "dimension": Column(pl.String, "What was judged."),
+        "pairs": Column(pl.Int64, "Pairs with at least two votes."),
+        "votes": Column(pl.Int64, "Votes on them."),
+        "annotators": Column(pl.Int64, "Who gave them."),
+        "alpha": Column(pl.Float64, "Krippendorff's alpha, nominal over {a, b, tie}; null where it is not defined."),
+        "unanimous": Column(pl.Float64, "Share of these pairs on which all votes agree."),
+    },
+)
+FLAGS = Table(
+    "flags",
+    ("pair_id", "code"),
+    {
+        "pair_id": _ID,
+        "code": Column(pl.String, "The rule."),
+        "severity": Column(pl.String, "`error`, `warning` or `info`."),
+        "detail": Column(pl.String, "What was found, in a sentence."),
+    },
+)
+_DUPLICATE = {
+    "similarity": Column(pl.Float64, "Jaccard similarity of their word shingles."),
+    "batch": Column(pl.String, "Batch that brought the later one."),
+    "of_batch": Column(pl.String, "Batch that brought the earlier one."),
+}
+PROMPT_DUPLICATES = Table(
+    "prompt_duplicates",
+    ("prompt_id", "of"),
+    {
+        "prompt_id": Column(pl.String, "A prompt."),
+        "of": Column(pl.String, "An earlier prompt that it nearly repeats."),
+        **_DUPLICATE,
+    },
+)
+PAIR_DUPLICATES = Table(
+    "pair_duplicates",
+    ("pair_id", "of"),
+    {
+        "pair_id": _ID,
+        "of": Column(pl.String, "An earlier pair, itself no duplicate, that it nearly repeats."),
+        **_DUPLICATE,
+    },
+)
+CONTAMINATION = Table(
+    "contamination",
+    ("pair_id", "bench", "bench_row", "part", "kind"),
+    {
+        "pair_id": _ID,
+        "bench": Column(pl.String, "Name of the bench in the pipeline file."),
+        "bench_row": Column(pl.Int64, "Row of the bench, from 1."),
+        "part": Column(pl.String, "`prompt`, `chosen` or `rejected`."),
+        "kind": Column(pl.String, "`ngram` or `near_duplicate`."),
+        "similarity": Column(pl.Float64, "Share of the bench text's n-grams found, or Jaccard similarity."),
+        "detail": Column(pl.String, "The words they share."),
+    },
+)
+WITHDRAWALS = Table(
+    "withdrawals",
+    ("withdrawal_id",),
+    {
+        "withdrawal_id": Column(pl.String, "Content hash of what was withdrawn."),
+        "kind": Column(pl.String, "`source`, `file`, `row`, `annotator`, `prompt`, `completion` or `pair`."),
+        "value": Column(pl.String, "Which one."),
+        "reason": Column(pl.String, "Why, in words."),
+        "at": Column(pl.String, "When, ISO 8601."),
+    },
+)
+PAIR_TEXTS = pl.Schema(
+    {
+        "pair_id": pl.String,
+        "prompt_id": pl.String,
+        "chosen_id": pl.String,
+        "rejected_id": pl.String,
+        "prompt": MESSAGES,
+        "chosen": MESSAGES,
+        "rejected": MESSAGES,
+    }
+)
+"""A chunk of comparisons with their conversations (`pairs.chunks`); ``prompt`` is null where the sides answer two."""
 EMBEDDINGS = Table(
     "embeddings",
     ("id",),

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import polars as pl
 from pydantic import Field
@@ -26,8 +26,17 @@ class Records:
     quarantine: pl.DataFrame
 
 
+class NoWayBackError(ValueError):
+    """A record cannot be written in this format; the message says what the format cannot hold."""
+
+
 class Source(Settings):
     """Where rows come from and what their fields mean. Subclasses set ``type`` and implement ``record``."""
+
+    example: ClassVar[tuple[dict[str, Any], ...]] = ()
+    """Rows of the format, for the documentation and the tests: each is read, and written back where there is a way."""
+    keeps: ClassVar[str] = ""
+    """What of a row is kept and where, and what is not, in a sentence or two, for the documentation."""
 
     location: str
     """File, folder, glob, ``package://module/folder``, or ``hf://org/name[/config][@revision][:split]``."""
@@ -37,6 +46,14 @@ class Source(Settings):
     def record(self, row: dict[str, Any]) -> Record:
         """The record that one parsed row holds. Raises ``BadRowError`` with code and reason."""
         raise NotImplementedError
+
+    def row(self, record: Record) -> dict[str, Any]:
+        """The row of a record, the inverse of ``record``: reading it again gives the same ids, ratings and votes.
+
+        Raises:
+            NoWayBackError: the format cannot hold the record, or there is no way back at all.
+        """
+        raise NoWayBackError(f"format {type(self).__name__} is only read, not written")
 
     def read(self, raw: pl.DataFrame) -> Records:
         """Records of a ``RAW`` frame. A row that is none goes to quarantine with its file, row, field and payload."""

@@ -60,10 +60,10 @@ class RecordFrames:
         self._prompts: list[tuple[int, str, str | None, str | None]] = []
         self._prompt_turns = _Lists(MESSAGES)
         self._images = _Lists(_IMAGES)
-        self._completions: list[tuple[int, str, str, str | None]] = []
+        self._completions: list[tuple[int, str, str, str | None, int]] = []
         self._turns = _Lists(MESSAGES)
         self._ratings = _Lists(RATINGS)
-        self._votes: list[tuple[int, str, str, str, str, str, float | None, str | None]] = []
+        self._votes: list[tuple[int, str, str, str, str, str, str, float | None, str | None]] = []
 
     def add(self, record: Record, position: int) -> None:
         """Adds the record read from raw row ``position`` (from 0)."""
@@ -72,16 +72,17 @@ class RecordFrames:
         self._prompts.append((position, prompt, record.context, metadata))
         self._prompt_turns.append(record.turns)
         self._images.append([(image,) for image in record.images])
-        ids = [self._add_answer(answer, prompt, position) for answer in record.answers]
+        ids = [self._add_answer(answer, prompt, position, place) for place, answer in enumerate(record.answers)]
         for vote in record.votes:
             a, b, choice = ids[vote.a], ids[vote.b], vote.choice
             if a > b:
                 a, b, choice = b, a, {"a": "b", "b": "a"}.get(choice, choice)
-            self._votes.append((position, a, b, vote.annotator, vote.dimension, choice, vote.strength, vote.rationale))
+            said = vote.annotator, vote.dimension, choice, vote.strength, vote.rationale
+            self._votes.append((position, prompt, a, b, *said))
 
-    def _add_answer(self, answer: Answer, prompt: str, position: int) -> str:
+    def _add_answer(self, answer: Answer, prompt: str, position: int, place: int) -> str:
         completion = completion_id(prompt, answer.turns)
-        self._completions.append((position, completion, prompt, answer.model))
+        self._completions.append((position, completion, prompt, answer.model, place))
         self._turns.append(answer.turns)
         ratings = [(r.dimension, r.value, r.annotator, r.rationale) for r in answer.ratings] if answer.ratings else ()
         self._ratings.append(ratings)
@@ -91,7 +92,7 @@ class RecordFrames:
         """Prompts, completions and votes, each with the file and row of the raw row it came from."""
         prompts = _frame(RECORD_PROMPTS, ("prompt_id", "context", "metadata"), self._prompts)
         prompts = prompts.with_columns(messages=self._prompt_turns.series(), images=self._images.series())
-        completions = _frame(RECORD_COMPLETIONS, ("completion_id", "prompt_id", "model"), self._completions)
+        completions = _frame(RECORD_COMPLETIONS, ("completion_id", "prompt_id", "model", "position"), self._completions)
         completions = completions.with_columns(messages=self._turns.series(), ratings=self._ratings.series())
         columns = tuple(name for name in RECORD_VOTES.columns if name not in _SOURCE)
         votes = _frame(RECORD_VOTES, columns, self._votes)
@@ -101,14 +102,16 @@ class RecordFrames:
 
 
 _SOURCE = ("source", "uri", "row", "batch")
+_AT = "at"
+"""Working column: position of the raw row."""
 
 
 def _frame(table: Table, names: tuple[str, ...], rows: list[Any]) -> pl.DataFrame:
     columns: Any = zip(*rows, strict=True) if rows else [()] * (len(names) + 1)
     dtypes = [pl.Int64, *(table.columns[name].dtype for name in names)]
-    named = zip(("position", *names), columns, dtypes, strict=True)
+    named = zip((_AT, *names), columns, dtypes, strict=True)
     return pl.DataFrame([pl.Series(name, values, dtype=dtype) for name, values, dtype in named])
 
 
 def _located(frame: pl.DataFrame, raw: pl.DataFrame) -> pl.DataFrame:
-    return pl.concat([frame.drop("position"), raw.select(_SOURCE)[frame["position"]]], how="horizontal")
+    return pl.concat([frame.drop(_AT), raw.select(_SOURCE)[frame[_AT]]], how="horizontal")
