@@ -268,17 +268,16 @@ WITHDRAWALS = Table(
         "at": Column(pl.String, "When, ISO 8601."),
     },
 )
-PAIR_TEXTS = pl.Schema(
-    {
-        "pair_id": pl.String,
-        "prompt_id": pl.String,
-        "chosen_id": pl.String,
-        "rejected_id": pl.String,
-        "prompt": MESSAGES,
-        "chosen": MESSAGES,
-        "rejected": MESSAGES,
-    }
-)
+_TEXTS: dict[str, pl.DataType | type[pl.DataType]] = {
+    "pair_id": pl.String,
+    "prompt_id": pl.String,
+    "chosen_id": pl.String,
+    "rejected_id": pl.String,
+    "prompt": MESSAGES,
+    "chosen": MESSAGES,
+    "rejected": MESSAGES,
+}
+PAIR_TEXTS = pl.Schema(_TEXTS)
 """A chunk of comparisons with their conversations (`pairs.chunks`); ``prompt`` is null where the sides answer two."""
 EMBEDDINGS = Table(
     "embeddings",

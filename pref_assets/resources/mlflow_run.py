@@ -116,7 +116,7 @@ class MlflowRun:
 
         The fluent ``log_model`` would load the model here, in the orchestrating process, to try the example.
         """
-        import pandas  # type: ignore[import-untyped]
+        import pandas
         from mlflow import pyfunc
         from mlflow.entities import LoggedModelOutput, LoggedModelStatus
         from mlflow.models import Model
