@@ -8,6 +8,7 @@ from pref_assets.home import Home
 from pref_assets.pipeline.sensors import report_failures
 from pref_assets.resources.compute import Compute
 from pref_assets.resources.folders import Folders
+from pref_assets.resources.scans import LazyTables
 from pref_assets.resources.tables import DeltaTables
 from pref_assets.resources.tracking import Tracking
 
@@ -20,6 +21,7 @@ def resources(home: Home) -> dict[str, object]:
     return {
         "home": home,
         "tables": DeltaTables(home=root),
+        "scans": LazyTables(home=root),
         "folders": Folders(home=root),
         "tracking": Tracking(home=root),
         "compute": Compute(),

@@ -66,6 +66,8 @@ MAX_BAD_SHARE_METADATA = "max_bad_share"
 """The same: the share of bad rows above which a batch is refused."""
 TABLE_IO = "tables"
 FOLDER_IO = "folders"
+SCANS = "scans"
+"""Input manager of inputs that are read only as far as they are used."""
 
 
 def asset_key(pipeline: str, stage: str, name: str) -> dg.AssetKey:

@@ -40,9 +40,5 @@ def refused_batches(home: Home, pipeline: str, source: str, max_bad_share: float
     raw, quarantine = (pipeline, "raw", source), (pipeline, "records", f"{source}_quarantine")
     if not (store.exists(raw) and store.exists(quarantine)):
         return set()
-    bad = bad_batches(
-        store.read(raw, columns=["batch", "uri"]),
-        store.read(quarantine, columns=["batch", "uri", "row"]),
-        max_bad_share,
-    )
-    return set(bad["batch"])
+    bad = bad_batches(store.scan(raw), store.scan(quarantine), max_bad_share)
+    return set(bad.collect()["batch"])

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -9,10 +10,10 @@ import polars as pl
 
 from pref_assets.home import Home
 from pref_assets.pairs.schema import content_hash
-from pref_assets.pipeline.checks import Checks, verdict
+from pref_assets.pipeline.claims import ITSELF, Checks, Claim, Frames, check, height, verdict
 from pref_assets.pipeline.inputs import write_input
 from pref_assets.pipeline.metadata import bounded, series
-from pref_assets.pipeline.naming import GPU_POOL, asset_key
+from pref_assets.pipeline.naming import GPU_POOL, SCANS, asset_key
 from pref_assets.pipeline.spec import PipelineSpec
 from pref_assets.resources.compute import Compute
 from pref_assets.resources.folders import Folder
@@ -32,127 +33,139 @@ def training_checks(spec: PipelineSpec) -> Checks:
     """Checks of subsets, reference log-probabilities, checkpoints and evaluations."""
     found: Checks = []
     for name, settings in spec.subsets.items():
-        found += [_every_pair_is_decided(spec, name), _held_out_stays_out(spec, name)]
+        claims = [_every_pair_is_decided(spec), _held_out_stays_out(spec)]
         budget = getattr(settings, "budget", None)
         if isinstance(budget, Budget):
-            found.append(_budget_is_exact(spec, name, settings, budget))
-    found += [_logps_are_finite(spec, name) for name in spec.reference_logps]
+            claims.append(_budget_is_exact(spec, settings, budget))
+        found.append(check(asset_key(spec.name, "subsets", name), claims))
+    found += [check(asset_key(spec.name, "reference_logps", n), [_logps_are_finite()]) for n in spec.reference_logps]
     for name in spec.checkpoints:
-        found += [_loss_is_finite(spec, name), _manifest_matches(spec, name), _held_out_did_not_train(spec, name)]
+        found.append(_sound_checkpoint(spec, name))
         if spec.checkpoints[name].type == "reward_model":
             found.append(_batching_changes_nothing(spec, name))
-    found += [_values_in_intervals(spec, name) for name in spec.evaluations]
+    found += [check(asset_key(spec.name, "evaluations", n), [_values_in_intervals()]) for n in spec.evaluations]
     return found
 
 
-def _every_pair_is_decided(spec: PipelineSpec, name: str) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=asset_key(spec.name, "subsets", name),
-        name="every_pair_has_one_decision",
-        description="Every pair has exactly one decision, with a reason; kept pairs have a positive, finite weight.",
-        blocking=True,
-        additional_ins={"pairs": dg.AssetIn(key=asset_key(spec.name, "pairs", "pairs"))},
-    )
-    def every_pair_has_one_decision(decisions: pl.DataFrame, pairs: pl.DataFrame) -> dg.AssetCheckResult:
-        joined = pairs.select("pair_id").join(decisions, on="pair_id", how="full", coalesce=True)
-        known = pairs["pair_id"].implode()
+def _pairs(spec: PipelineSpec) -> dict[str, dg.AssetKey]:
+    return {"pairs": asset_key(spec.name, "pairs", "pairs")}
+
+
+def _every_pair_is_decided(spec: PipelineSpec) -> Claim:
+    def judge(frames: Frames) -> dg.AssetCheckResult:
+        pairs = frames["pairs"].select("pair_id", known=True)
+        joined = pairs.join(frames[ITSELF], on="pair_id", how="full", coalesce=True)
         weight = pl.col("weight").is_finite() & (pl.col("weight") > 0)
         good = (
             pl.col("selected").is_not_null()
             & (pl.col("reason").str.len_chars() > 0)
             & (~pl.col("selected") | weight)
-            & pl.col("pair_id").is_in(known)
+            & pl.col("known").fill_null(False)
             & ~pl.col("pair_id").is_duplicated()
         )
-        bad = joined.filter(~good.fill_null(False))
-        return verdict(bad, pairs.height, ["pair_id", "selected", "reason", "weight"])
+        bad = joined.filter(~good.fill_null(False)).select("pair_id", "selected", "reason", "weight")
+        return verdict(bad, height(pairs))
 
-    return every_pair_has_one_decision
-
-
-def _held_out_stays_out(spec: PipelineSpec, name: str) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=asset_key(spec.name, "subsets", name),
-        name="held_out_pairs_are_not_selected",
-        description="Only pairs of the `train` split are selected.",
-        blocking=True,
-        additional_ins={"pairs": dg.AssetIn(key=asset_key(spec.name, "pairs", "pairs"))},
+    return Claim(
+        "every_pair_has_one_decision",
+        "Every pair has exactly one decision, with a reason; kept pairs have a positive, finite weight.",
+        judge,
+        _pairs(spec),
     )
-    def held_out_pairs_are_not_selected(decisions: pl.DataFrame, pairs: pl.DataFrame) -> dg.AssetCheckResult:
-        kept = decisions.filter("selected").join(pairs.select("pair_id", "split"), on="pair_id", how="left")
-        bad = kept.filter(pl.col("split").ne_missing("train"))
-        return verdict(bad, kept.height, ["pair_id", "split", "reason"])
-
-    return held_out_pairs_are_not_selected
 
 
-def _budget_is_exact(
-    spec: PipelineSpec, name: str, settings: SelectorConfig, budget: Budget
-) -> dg.AssetChecksDefinition:
+def _held_out_stays_out(spec: PipelineSpec) -> Claim:
+    def judge(frames: Frames) -> dg.AssetCheckResult:
+        of_pairs = frames["pairs"].select("pair_id", "split")
+        kept = frames[ITSELF].filter("selected").join(of_pairs, on="pair_id", how="left")
+        bad = kept.filter(pl.col("split").ne_missing("train")).select("pair_id", "split", "reason")
+        return verdict(bad, height(kept))
+
+    return Claim(
+        "held_out_pairs_are_not_selected", "Only pairs of the `train` split are selected.", judge, _pairs(spec)
+    )
+
+
+def _budget_is_exact(spec: PipelineSpec, settings: SelectorConfig, budget: Budget) -> Claim:
     may_stop_short = getattr(settings, "fill", True) is False
-    claim = "at most" if may_stop_short else "exactly"
 
-    @dg.asset_check(
-        asset=asset_key(spec.name, "subsets", name),
-        name="budget_is_exact",
-        description=f"The subset holds {claim} {budget.text()} of the train pairs.",
-        blocking=True,
-        additional_ins={"pairs": dg.AssetIn(key=asset_key(spec.name, "pairs", "pairs"))},
-    )
-    def budget_is_exact(decisions: pl.DataFrame, pairs: pl.DataFrame) -> dg.AssetCheckResult:
-        wanted = budget.resolve(pairs.filter(pl.col("split") == "train").height)
-        kept = int(decisions["selected"].sum())
+    def judge(frames: Frames) -> dg.AssetCheckResult:
+        wanted = budget.resolve(height(frames["pairs"].filter(pl.col("split") == "train")))
+        kept = height(frames[ITSELF].filter("selected"))
         passed = kept <= wanted if may_stop_short else kept == wanted
         return dg.AssetCheckResult(passed=passed, metadata=bounded(series({"selected": kept, "budget": wanted})))
 
-    return budget_is_exact
+    claim = "at most" if may_stop_short else "exactly"
+    text = f"The subset holds {claim} {budget.text()} of the train pairs."
+    return Claim("budget_is_exact", text, judge, _pairs(spec))
 
 
-def _logps_are_finite(spec: PipelineSpec, name: str) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=asset_key(spec.name, "reference_logps", name),
-        name="log_probabilities_are_finite",
-        description="Every log-probability is finite and at most zero, over at least one token.",
-        blocking=True,
-    )
-    def log_probabilities_are_finite(logps: pl.DataFrame) -> dg.AssetCheckResult:
+def _logps_are_finite() -> Claim:
+    def judge(frames: Frames) -> dg.AssetCheckResult:
         good = pl.col("logp").is_finite() & (pl.col("logp") <= 0) & (pl.col("n_tokens") > 0)
-        return verdict(logps.filter(~good.fill_null(False)), logps.height)
+        return verdict(frames[ITSELF].filter(~good.fill_null(False)), height(frames[ITSELF]))
 
-    return log_probabilities_are_finite
+    text = "Every log-probability is finite and at most zero, over at least one token."
+    return Claim("log_probabilities_are_finite", text, judge)
 
 
-def _loss_is_finite(spec: PipelineSpec, name: str) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=asset_key(spec.name, "checkpoints", name),
-        name="training_loss_is_finite",
-        description="The loss of every step is a finite number.",
-        blocking=True,
+def _sound_checkpoint(spec: PipelineSpec, name: str) -> dg.AssetChecksDefinition:
+    asset = asset_key(spec.name, "checkpoints", name)
+    claims = {
+        "training_loss_is_finite": "The loss of every step is a finite number.",
+        "manifest_matches_table_versions": "The table versions that the manifest pins exist, with the content hashes "
+        "it says, and their selected pairs are the pairs it lists.",
+        "held_out_prompts_did_not_train": "No pair of the checkpoint, and no other pair of its prompts, is held out.",
+    }
+
+    @dg.multi_asset_check(
+        name="__".join([*asset.path, "claims"]),
+        specs=[
+            dg.AssetCheckSpec(
+                each, asset=asset, description=text, blocking=True, additional_deps=[*_pairs(spec).values()]
+            )
+            for each, text in claims.items()
+        ],
+        ins={"folder": dg.AssetIn(key=asset), "pairs": dg.AssetIn(key=_pairs(spec)["pairs"], input_manager_key=SCANS)},
+        can_subset=True,
     )
-    def training_loss_is_finite(folder: Folder) -> dg.AssetCheckResult:
-        lines = (Path(folder.path) / METRICS).read_text().splitlines()
-        losses = [float(json.loads(line).get("loss", math.nan)) for line in lines]
-        bad = [step for step, loss in enumerate(losses, 1) if not math.isfinite(loss)]
-        metadata = series({"steps": len(losses), "bad": len(bad), "last_loss": losses[-1] if losses else None})
-        return dg.AssetCheckResult(passed=bool(losses) and not bad, metadata=bounded(metadata))
+    def claims_hold(
+        context: dg.AssetCheckExecutionContext, folder: Folder, pairs: pl.LazyFrame, home: dg.ResourceParam[Home]
+    ) -> Iterator[dg.AssetCheckResult]:
+        judges = {
+            "training_loss_is_finite": lambda: _loss_is_finite(folder),
+            "manifest_matches_table_versions": lambda: _manifest_matches(folder, TableStore(home.tables)),
+            "held_out_prompts_did_not_train": lambda: _held_out_did_not_train(folder, pairs),
+        }
+        for key in sorted(context.selected_asset_check_keys):
+            yield judges[key.name]()._replace(asset_key=asset, check_name=key.name)
 
-    return training_loss_is_finite
+    return claims_hold
 
 
-def _manifest_matches(spec: PipelineSpec, name: str) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=asset_key(spec.name, "checkpoints", name),
-        name="manifest_matches_table_versions",
-        description="The table versions that the manifest pins exist, with the content hashes it says, and their "
-        "selected pairs are the pairs it lists.",
-        blocking=True,
-    )
-    def manifest_matches_table_versions(folder: Folder, home: dg.ResourceParam[Home]) -> dg.AssetCheckResult:
-        problems = manifest_problems(Path(folder.path), TableStore(home.tables))
-        text = "\n".join(f"- {problem}" for problem in problems) or "none"
-        return dg.AssetCheckResult(passed=not problems, metadata=bounded({"problems": dg.MetadataValue.md(text)}))
+def _loss_is_finite(folder: Folder) -> dg.AssetCheckResult:
+    lines = (Path(folder.path) / METRICS).read_text().splitlines()
+    losses = [float(json.loads(line).get("loss", math.nan)) for line in lines]
+    bad = [step for step, loss in enumerate(losses, 1) if not math.isfinite(loss)]
+    metadata = series({"steps": len(losses), "bad": len(bad), "last_loss": losses[-1] if losses else None})
+    return dg.AssetCheckResult(passed=bool(losses) and not bad, metadata=bounded(metadata))
 
-    return manifest_matches_table_versions
+
+def _manifest_matches(folder: Folder, tables: TableStore) -> dg.AssetCheckResult:
+    problems = manifest_problems(Path(folder.path), tables)
+    text = "\n".join(f"- {problem}" for problem in problems) or "none"
+    return dg.AssetCheckResult(passed=not problems, metadata=bounded({"problems": dg.MetadataValue.md(text)}))
+
+
+def _held_out_did_not_train(folder: Folder, pairs: pl.LazyFrame) -> dg.AssetCheckResult:
+    trained = pl.LazyFrame({"pair_id": pair_ids(folder.path)}, schema={"pair_id": pl.String})
+    placed = pairs.select("pair_id", "prompt_id", "split")
+    held_out = placed.filter(pl.col("split") != "train")
+    of_trained = trained.join(placed, on="pair_id").select("prompt_id").drop_nulls().unique()
+    bad = pl.concat(
+        [held_out.join(trained, on="pair_id", how="semi"), held_out.join(of_trained, on="prompt_id", how="semi")]
+    ).unique("pair_id")
+    return verdict(bad, height(trained))
 
 
 def manifest_problems(folder: Path, tables: TableStore) -> list[str]:
@@ -184,29 +197,6 @@ def _pair_problems(folder: Path, decisions: pl.DataFrame) -> list[str]:
     if listed == selected:
         return []
     return [f"{len(listed - selected)} listed pairs are not selected, {len(selected - listed)} selected are not listed"]
-
-
-def _held_out_did_not_train(spec: PipelineSpec, name: str) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=asset_key(spec.name, "checkpoints", name),
-        name="held_out_prompts_did_not_train",
-        description="No pair of the checkpoint, and no other pair of its prompts, is held out.",
-        blocking=True,
-        additional_ins={"pairs": dg.AssetIn(key=asset_key(spec.name, "pairs", "pairs"))},
-    )
-    def held_out_prompts_did_not_train(folder: Folder, pairs: pl.DataFrame) -> dg.AssetCheckResult:
-        trained = pl.DataFrame({"pair_id": pair_ids(folder.path)}, schema={"pair_id": pl.String})
-        held_out = pairs.filter(pl.col("split") != "train")
-        of_trained = trained.join(pairs, on="pair_id").select("prompt_id").drop_nulls().unique()
-        bad = pl.concat(
-            [
-                held_out.join(trained, on="pair_id", how="semi"),
-                held_out.join(of_trained, on="prompt_id", how="semi"),
-            ]
-        ).unique("pair_id")
-        return verdict(bad, trained.height, ["pair_id", "prompt_id", "split"])
-
-    return held_out_prompts_did_not_train
 
 
 def _batching_changes_nothing(spec: PipelineSpec, name: str) -> dg.AssetChecksDefinition:
@@ -250,15 +240,11 @@ def spread_over_lengths(prompts: pl.DataFrame, completions: pl.DataFrame, n: int
     return ordered.gather_every(step).head(n)
 
 
-def _values_in_intervals(spec: PipelineSpec, name: str) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=asset_key(spec.name, "evaluations", name),
-        name="values_lie_in_their_intervals",
-        description="Every value is finite, was measured on something, and lies in its interval.",
-    )
-    def values_lie_in_their_intervals(rows: pl.DataFrame) -> dg.AssetCheckResult:
+def _values_in_intervals() -> Claim:
+    def judge(frames: Frames) -> dg.AssetCheckResult:
         inside = (pl.col("lo") <= pl.col("value")) & (pl.col("value") <= pl.col("hi"))
         good = pl.col("value").is_finite() & (pl.col("n") > 0) & (inside | pl.col("lo").is_null())
-        return verdict(rows.filter(~good.fill_null(False)), rows.height)
+        return verdict(frames[ITSELF].filter(~good.fill_null(False)), height(frames[ITSELF]))
 
-    return values_lie_in_their_intervals
+    text = "Every value is finite, was measured on something, and lies in its interval."
+    return Claim("values_lie_in_their_intervals", text, judge, blocking=False)
