@@ -47,6 +47,10 @@ class Source(Settings):
         """The record that one parsed row holds. Raises ``BadRowError`` with code and reason."""
         raise NotImplementedError
 
+    def records(self, row: dict[str, Any], uri: str) -> list[Record]:
+        """The records that one parsed row of file ``uri`` holds; most formats have one. Raises as ``record`` does."""
+        return [self.record(row)]
+
     def row(self, record: Record) -> dict[str, Any]:
         """The row of a record, the inverse of ``record``: reading it again gives the same ids, ratings and votes.
 
@@ -65,13 +69,15 @@ class Source(Settings):
                 bad.append((position, code, reason))
                 continue
             try:
-                record = self.record(_parse(payload))
+                records = self.records(_parse(payload), uri)
             except BadRowError as error:
                 bad.append((position, error.code, f"{uri}, row {row}: {error}"))
                 continue
-            if record.refused:
-                bad.append((position, record.refused[0].code, f"{uri}, row {row}: {_sentence(record.refused)}"))
-            frames.add(record, position)
+            refused = [error for record in records for error in record.refused]
+            if refused:
+                bad.append((position, refused[0].code, f"{uri}, row {row}: {_sentence(refused)}"))
+            for record in records:
+                frames.add(record, position)
         return Records(*frames.build(raw), quarantine=_quarantine(raw, bad))
 
 
