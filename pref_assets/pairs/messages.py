@@ -6,16 +6,23 @@ turn of role ``tools``. So every table, id and export stays one of roles and tex
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 JSON = "+json"
 TOOLS = "tools"
+IMAGE = "<image>"
+"""What stands for an image in readable text."""
 
 
 def base_role(role: str) -> str:
     """The speaker: the role without the mark of a JSON content."""
     return role.removesuffix(JSON)
+
+
+def is_plain(role: str) -> bool:
+    """Whether the turn's content is what was said, not JSON of it."""
+    return role != TOOLS and not role.endswith(JSON)
 
 
 def encode(message: Mapping[str, Any]) -> tuple[str, str]:
@@ -41,11 +48,49 @@ def decode(role: str, content: str) -> dict[str, Any]:
 
 def chat(messages: Iterable[Mapping[str, str]]) -> tuple[list[dict[str, Any]], Any]:
     """Messages as a chat template takes them, and the tools on offer (null when there are none)."""
-    turns = list(messages)
-    tools = json.loads(turns[0]["content"]) if turns and turns[0]["role"] == TOOLS else None
-    return [decode(turn["role"], turn["content"]) for turn in turns if turn["role"] != TOOLS], tools
+    return chat_turns([(message["role"], message["content"]) for message in messages])
+
+
+def chat_turns(turns: Sequence[tuple[str, str]]) -> tuple[list[dict[str, Any]], Any]:
+    """The same, of (role, content) turns."""
+    tools = json.loads(turns[0][1]) if turns and turns[0][0] == TOOLS else None
+    return [decode(role, content) for role, content in turns if role != TOOLS], tools
+
+
+def readable(role: str, content: str) -> str:
+    """What a turn says, for people, embedders and word counts: a plain turn's content as it is; otherwise its thoughts,
+    text with ``<image>`` for each image, and calls as ``name(arguments)``, one a line."""
+    if is_plain(role):
+        return content
+    value = json.loads(content)
+    if role == TOOLS:
+        return "\n".join(_offer(tool) for tool in value) if isinstance(value, list) else canonical(value)
+    said = value.get("content") or ""
+    parts = [said] if isinstance(said, str) else ["".join(map(_part, said))]
+    thoughts = [value[name] for name in ("reasoning_content", "thinking") if isinstance(value.get(name), str)]
+    calls = [_call(call) for call in value.get("tool_calls") or ()]
+    return "\n".join(line for line in (*thoughts, *parts, *calls) if line)
 
 
 def canonical(value: Any) -> str:
     """JSON with sorted keys and no spaces."""
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def _part(part: Any) -> str:
+    if not isinstance(part, dict):
+        return str(part)
+    return part["text"] if isinstance(part.get("text"), str) else f"<{part.get('type')}>"
+
+
+def _call(call: dict[str, Any]) -> str:
+    function = call.get("function") or call
+    arguments = function.get("arguments")
+    return f"{function.get('name')}({arguments if isinstance(arguments, str) else canonical(arguments or {})})"
+
+
+def _offer(tool: Any) -> str:
+    function = tool.get("function", tool) if isinstance(tool, dict) else tool
+    if not isinstance(function, dict) or "name" not in function:
+        return canonical(tool)
+    return ": ".join(str(function[name]) for name in ("name", "description") if function.get(name))

@@ -1,16 +1,21 @@
 """What one row says, and the checks every format shares."""
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pref_assets.pairs.messages import TOOLS, base_role, encode, encode_tools, is_plain, readable
 from pref_assets.pairs.reading import json_type
 
 UNKNOWN_ANNOTATOR = "unknown"
 OVERALL = "overall"
+MEDIA = "media://"
+"""How the URI of a stored image begins."""
 _FOLLOWS = {
-    None: ("system", "developer", "user"),
+    None: (TOOLS, "system", "developer", "user"),
+    TOOLS: ("system", "developer", "user"),
     "system": ("user",),
     "developer": ("user",),
     "user": ("assistant",),
@@ -18,9 +23,10 @@ _FOLLOWS = {
     "tool": ("tool", "assistant"),
 }
 _ASKS = ("user", "tool")
+_SPEAKERS = frozenset(role for role in _FOLLOWS if role and role != TOOLS)
 
 Turn = tuple[str, str]
-"""Role and content."""
+"""Role and content, as `pairs.messages` writes them."""
 
 
 class BadRowError(ValueError):
@@ -119,50 +125,149 @@ def strings(row: dict[str, Any], name: str) -> list[str]:
     return value
 
 
-def messages(value: Any, path: str) -> list[Turn]:
-    """Turns of a list of ``{role, content}``. Raises ``wrong_type``, ``missing_field`` or ``unknown_role``."""
+def messages(value: Any, path: str, images: list[str | None] | None = None) -> list[Turn]:
+    """Turns of a list of messages: ``role``, ``content`` and whatever else a chat template may read.
+
+    A content of text parts alone is their text. Other parts, tool calls and further fields are kept (`pairs.messages`).
+    ``images`` collects, for each image part, where its image is, or null where the part only says that there is one;
+    without the list, a part that brings its own image is refused.
+
+    Raises:
+        BadRowError: ``wrong_type``, ``missing_field`` or ``unknown_role``.
+    """
     if not isinstance(value, list):
         raise wrong_type(path, value, "a list of messages")
     if not value:
         raise BadRowError("missing_field", f"field `{path}` is an empty list of messages")
-    return [_message(item, f"{path}[{index}]") for index, item in enumerate(value)]
+    turns = []
+    for index, item in enumerate(value):
+        # The plain message, which is nearly every one, is not worth a call.
+        if type(item) is dict and len(item) == 2:
+            role, content = item.get("role"), item.get("content")
+            if type(content) is str and type(role) is str and role in _SPEAKERS:
+                turns.append((role, content))
+                continue
+        turns.append(_message(item, f"{path}[{index}]", images))
+    return turns
 
 
-def _message(item: Any, path: str) -> Turn:
+def tools(row: dict[str, Any], name: str) -> list[Turn]:
+    """The turn of the tools on offer, as a list of none or one. They may be a list or JSON of one.
+
+    Raises:
+        BadRowError: ``wrong_type``.
+    """
+    value = row.get(name)
+    if isinstance(value, str) and value.strip():
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise BadRowError("wrong_type", f"field `{name}` is text, and not JSON ({error})") from error
+    if not value:
+        return []
+    if not isinstance(value, list) or not all(isinstance(tool, (dict, str)) for tool in value):
+        raise wrong_type(name, value, "a list of tools, or JSON of one")
+    return [encode_tools([_parsed(tool, f"{name}[{index}]") for index, tool in enumerate(value)])]
+
+
+def _message(item: Any, path: str, images: list[str | None] | None) -> Turn:
     if not isinstance(item, dict):
         raise wrong_type(path, item, "an object with `role` and `content`")
-    if item.get("tool_calls"):
-        raise BadRowError("wrong_type", f"field `{path}.tool_calls`: tool calls are not supported")
-    role, content = required(item, "role", f"{path}.role"), required(item, "content", f"{path}.content")
+    role, content = required(item, "role", f"{path}.role"), item.get("content")
+    if not isinstance(role, str):
+        raise wrong_type(f"{path}.role", role, "a string")
+    if role not in _SPEAKERS:
+        raise BadRowError("unknown_role", f"field `{path}.role` is {role!r}; known are {', '.join(sorted(_SPEAKERS))}")
+    calls = item.get("tool_calls")
+    message = {**item, "tool_calls": _calls(calls, f"{path}.tool_calls") if calls else None}
+    if content is None and not calls:
+        raise BadRowError("missing_field", f"field `{path}.content` is missing or null")
     if isinstance(content, list):
-        content = _joined(content, f"{path}.content")
-    for name, value in (("role", role), ("content", content)):
-        if not isinstance(value, str):
-            raise wrong_type(f"{path}.{name}", value, "a string")
-    if role not in _FOLLOWS:
-        allowed = ", ".join(name for name in _FOLLOWS if name)
-        raise BadRowError("unknown_role", f"field `{path}.role` is {role!r}; known are {allowed}")
-    return role, content
+        message["content"] = _parts(content, f"{path}.content", images)
+    elif content is not None and not isinstance(content, str):
+        raise wrong_type(f"{path}.content", content, "a string or a list of parts")
+    return encode(message)
 
 
-def _joined(parts: list[Any], path: str) -> str:
-    """Text of a content given as a list of text parts."""
-    for part in parts:
-        if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):
-            raise BadRowError("wrong_type", f"field `{path}` holds a part that is not text; name images in `images`")
-    return "".join(part["text"] for part in parts)
+def _calls(value: Any, path: str) -> list[dict[str, Any]]:
+    """Tool calls without their null fields; what is inside the arguments stays as it is."""
+    if not isinstance(value, list):
+        raise wrong_type(path, value, "a list of calls")
+    calls = []
+    for index, call in enumerate(value):
+        function = call.get("function", call) if isinstance(call, dict) else None
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            raise BadRowError("wrong_type", f"field `{path}[{index}]` is no call: it names no function")
+        call = _without_nulls(call)
+        calls.append({**call, "function": _without_nulls(function)} if "function" in call else call)
+    return calls
+
+
+def _parts(parts: list[Any], path: str, images: list[str | None] | None) -> str | list[dict[str, Any]]:
+    """Text when all parts are text, else the parts without null fields, image parts without the image itself."""
+    kept = []
+    for index, part in enumerate(parts):
+        where = f"{path}[{index}]"
+        if not isinstance(part, dict) or not isinstance(part.get("type"), str):
+            raise BadRowError("wrong_type", f"field `{where}` is no part: an object with a `type`")
+        if part["type"] == "text" and not isinstance(part.get("text"), str):
+            raise BadRowError("wrong_type", f"field `{where}.text` is not text")
+        kept.append(_image_part(part, where, images) if part["type"].startswith("image") else _without_nulls(part))
+    if all(part.keys() == {"type", "text"} and part["type"] == "text" for part in kept):
+        return "".join(part["text"] for part in kept)
+    return kept
+
+
+def _image_part(part: dict[str, Any], path: str, images: list[str | None] | None) -> dict[str, Any]:
+    brought = next((name for name in _IMAGE_KEYS if part.get(name) is not None), None)
+    if brought and images is None:
+        raise BadRowError("wrong_type", f"field `{path}` brings an image where only text is read")
+    if images is not None:
+        value = part[brought] if brought else None
+        if brought == "image_url" and isinstance(value, dict):
+            value = value.get("url")
+        images.append(image(value, f"{path}.{brought}") if brought else None)
+    return {"type": "image"}
+
+
+_IMAGE_KEYS = ("image", "image_url", "url", "path")
+
+
+def image(value: Any, path: str) -> str:
+    """Where an image is: text, or a ``datasets`` image ``{bytes, path}`` whose bytes were stored.
+
+    Raises:
+        BadRowError: ``wrong_type``.
+    """
+    if isinstance(value, dict):
+        stored, named = value.get("bytes"), value.get("path")
+        value = stored if isinstance(stored, str) and stored.startswith(MEDIA) else named
+    if not isinstance(value, str) or not value:
+        raise BadRowError("wrong_type", f"field `{path}` names no image")
+    return value
+
+
+def _without_nulls(value: dict[str, Any]) -> dict[str, Any]:
+    return {name: item for name, item in value.items() if item is not None}
+
+
+def _parsed(tool: Any, path: str) -> Any:
+    if isinstance(tool, dict):
+        return tool
+    try:
+        return json.loads(tool)
+    except ValueError as error:
+        raise BadRowError("wrong_type", f"field `{path}` is text, and not JSON ({error})") from error
 
 
 def check_prompt(turns: Sequence[Turn], path: str) -> None:
     """Raises ``role_order`` unless the turns alternate and end with a question, ``empty_prompt`` when it is blank."""
     previous: str | None = None
     for index, (role, _) in enumerate(turns):
-        if role not in _FOLLOWS[previous]:
-            raise BadRowError("role_order", f"field `{path}`: turn {index + 1} is by {role!r} {_after(previous)}")
-        previous = role
+        previous = _next(role, previous, index, path)
     if previous not in _ASKS:
         raise BadRowError("role_order", f"field `{path}` ends with {previous!r}, expected a user's turn")
-    if not turns[-1][1].strip():
+    if is_blank(*turns[-1]):
         raise BadRowError("empty_prompt", f"field `{path}` ends with an empty turn")
 
 
@@ -171,11 +276,9 @@ def check_answer(turns: Sequence[Turn], path: str) -> None:
     the assistant's is blank."""
     previous: str | None = "user"
     for index, (role, content) in enumerate(turns):
-        if role not in _FOLLOWS[previous]:
-            raise BadRowError("role_order", f"field `{path}`: turn {index + 1} is by {role!r} {_after(previous)}")
-        if role == "assistant" and not content.strip():
+        previous = _next(role, previous, index, path)
+        if previous == "assistant" and is_blank(role, content):
             raise BadRowError("empty_side", f"field `{path}` is empty or only whitespace")
-        previous = role
     if previous != "assistant":
         raise BadRowError("role_order", f"field `{path}` ends with {previous!r}, expected the assistant")
 
@@ -186,6 +289,21 @@ def check_sides(chosen: Sequence[Turn], rejected: Sequence[Turn], names: tuple[s
     check_answer(rejected, names[1])
     if list(chosen) == list(rejected):
         raise BadRowError("identical_sides", f"fields `{names[0]}` and `{names[1]}` are the same")
+
+
+def is_blank(role: str, content: str) -> bool:
+    """Whether a turn says nothing: no text but white space, no image, no call."""
+    return not (content if is_plain(role) else readable(role, content)).strip()
+
+
+def _next(role: str, previous: str | None, index: int, path: str) -> str:
+    """The speaker of turn ``index``. Raises ``role_order`` when it cannot be his turn."""
+    if role in _FOLLOWS[previous]:
+        return role
+    speaker = base_role(role)
+    if speaker not in _FOLLOWS[previous]:
+        raise BadRowError("role_order", f"field `{path}`: turn {index + 1} is by {speaker!r} {_after(previous)}")
+    return speaker
 
 
 def _after(previous: str | None) -> str:
