@@ -6,9 +6,25 @@ from pydantic import Field
 
 from pref_assets.pairs.readers.base import Records, Source
 from pref_assets.pairs.readers.completions import CompletionsSource
+from pref_assets.pairs.readers.helpsteer2 import HelpSteer2Source
+from pref_assets.pairs.readers.helpsteer3 import HelpSteer3Source
 from pref_assets.pairs.readers.hh_rlhf import HhRlhfSource
+from pref_assets.pairs.readers.multipref import MultiPrefSource
+from pref_assets.pairs.readers.shp import ShpSource
 from pref_assets.pairs.readers.trl import TrlSource
+from pref_assets.pairs.readers.ultrafeedback import UltraFeedbackSource
 
-SourceConfig = Annotated[TrlSource | HhRlhfSource | CompletionsSource, Field(discriminator="type")]
+SourceConfig = Annotated[
+    TrlSource
+    | HhRlhfSource
+    | UltraFeedbackSource
+    | HelpSteer2Source
+    | HelpSteer3Source
+    | ShpSource
+    | MultiPrefSource
+    | CompletionsSource,
+    Field(discriminator="type"),
+]
+"""Data sets' own formats first, then those for data of one's own."""
 
 __all__ = ["CompletionsSource", "HhRlhfSource", "Records", "Source", "SourceConfig", "TrlSource"]
