@@ -1,7 +1,6 @@
 """Rows on their way from a file to the raw table."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 
 import polars as pl
 
@@ -32,52 +31,41 @@ def shown(data: bytes, size: int, limits: ReadingLimits) -> str:
     return text if size <= limits.kept_bytes else f"{text} [… cut: {size} bytes in the file]"
 
 
-@dataclass
-class _Chunk:
-    uris: list[str] = field(default_factory=list)
-    numbers: list[int] = field(default_factory=list)
-    payloads: list[str] = field(default_factory=list)
-    codes: list[str | None] = field(default_factory=list)
-    messages: list[str | None] = field(default_factory=list)
-    size: int = 0
-
-    def frame(self, source: str, batch: str) -> pl.DataFrame:
-        columns = {
-            "uri": pl.Series(self.uris, dtype=pl.String),
-            "row": pl.Series(self.numbers, dtype=pl.Int64),
-            "payload": pl.Series(self.payloads, dtype=pl.String),
-            "code": pl.Series(self.codes, dtype=pl.String),
-            "message": pl.Series(self.messages, dtype=pl.String),
-        }
-        where = pl.when(pl.col("row") > 0).then(pl.format("{}, row {}: {}", "uri", "row", "message"))
-        return RAW.conform(
-            pl.DataFrame(columns)
-            .with_columns(
-                source=pl.lit(source),
-                batch=pl.lit(batch),
-                reason=pl.when(pl.col("message").is_not_null()).then(
-                    where.otherwise(pl.format("{}: {}", "uri", "message"))
-                ),
-            )
-            .drop("message")
-        )
-
-
 def raw_frames(
     parts: Iterable[tuple[str, Iterable[Row]]], source: str, batch: str, rows: int, limits: ReadingLimits
 ) -> Iterator[pl.DataFrame]:
     """``RAW`` frames of at most ``rows`` rows (and about ``limits.chunk_bytes``) from ``(uri, rows)`` parts."""
-    chunk = _Chunk()
+    held: list[Row] = []
+    uris: list[str] = []
+    size = 0
     for uri, found in parts:
-        for number, payload, code, message in found:
-            chunk.uris.append(uri)
-            chunk.numbers.append(number)
-            chunk.payloads.append(payload)
-            chunk.codes.append(code)
-            chunk.messages.append(message)
-            chunk.size += len(payload)
-            if len(chunk.numbers) >= rows or chunk.size >= limits.chunk_bytes:
-                yield chunk.frame(source, batch)
-                chunk = _Chunk()
-    if chunk.numbers:
-        yield chunk.frame(source, batch)
+        for row in found:
+            held.append(row)
+            size += len(row[1])
+            if len(held) >= rows or size >= limits.chunk_bytes:
+                uris += [uri] * (len(held) - len(uris))
+                yield _frame(uris, held, source, batch)
+                held, uris, size = [], [], 0
+        uris += [uri] * (len(held) - len(uris))
+    if held:
+        yield _frame(uris, held, source, batch)
+
+
+def _frame(uris: list[str], rows: list[Row], source: str, batch: str) -> pl.DataFrame:
+    numbers, payloads, codes, messages = zip(*rows, strict=True)
+    place = pl.format("{}, row {}: {}", "uri", "row", "message")
+    file = pl.format("{}: {}", "uri", "message")
+    frame = pl.DataFrame(
+        {
+            "uri": pl.Series(uris, dtype=pl.String),
+            "row": pl.Series(numbers, dtype=pl.Int64),
+            "payload": pl.Series(payloads, dtype=pl.String),
+            "code": pl.Series(codes, dtype=pl.String),
+            "message": pl.Series(messages, dtype=pl.String),
+        }
+    ).with_columns(
+        source=pl.lit(source),
+        batch=pl.lit(batch),
+        reason=pl.when(pl.col("message").is_not_null()).then(pl.when(pl.col("row") > 0).then(place).otherwise(file)),
+    )
+    return RAW.conform(frame.drop("message"))

@@ -1,0 +1,168 @@
+"""Runs rules over all pairs: texts in one bounded pass, and of those only what no earlier run has looked at."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from pref_assets.features.store import MissingRowsError, Store
+from pref_assets.pairs.audit.base import AuditRule, TextRule, VoteRule
+from pref_assets.pairs.audit.swapped import SwappedCopies
+from pref_assets.pairs.audit.texts import with_texts
+from pref_assets.pairs.chunks import pair_chunks
+from pref_assets.pairs.schema import FLAGS, PAIR_TEXTS
+from pref_assets.settings import digest
+
+_FLAG = pl.Struct({"code": pl.String, "detail": pl.String})
+
+
+def run_rules(
+    rules: Sequence[AuditRule],
+    comparisons: pl.LazyFrame,
+    prompts: pl.LazyFrame,
+    completions: pl.LazyFrame,
+    store: Store | None,
+    arrival: pl.DataFrame | None,
+    rows: int,
+) -> pl.DataFrame:
+    """``FLAGS`` of every rule, sorted by its key; see `audit.flags`."""
+    turned = pl.when(pl.col("chosen_id") > pl.col("rejected_id")).then(pl.lit("~")).otherwise(pl.lit(""))
+    # What a rule says of `chosen` and `rejected` holds for this orientation of the pair only.
+    pairs = comparisons.select("pair_id", id=pl.col("pair_id") + turned).collect(engine="streaming")
+    passes = _passes(rules)
+    results = _results(passes, pairs, comparisons, prompts, completions, store, rows)
+    found = []
+    for rule in rules:
+        if isinstance(rule, VoteRule):
+            found.append(_coded(rule, rule.find(comparisons)))
+    for each, result in zip(passes, results, strict=True):
+        if isinstance(each, _Signatures):
+            found.append(_coded(each.rule, each.rule.find(result, _ranks(comparisons, arrival))))
+        else:
+            flagged = result.explode("found").select("pair_id", pl.col("found").struct.unnest())
+            found.append(flagged.select("pair_id", "code", "detail"))
+    severity = pl.DataFrame(
+        {"code": [r.type for r in rules], "severity": [r.severity for r in rules]},
+        schema_overrides={"code": pl.String, "severity": pl.String},
+    )
+    flags = pl.concat([pl.DataFrame(schema={"pair_id": pl.String, "code": pl.String, "detail": pl.String}), *found])
+    return FLAGS.conform(flags.join(severity, on="code").select(list(FLAGS.columns)).sort(FLAGS.key))
+
+
+def _coded(rule: AuditRule, found: pl.DataFrame) -> pl.DataFrame:
+    return found.select("pair_id", pl.lit(rule.type).alias("code"), "detail")
+
+
+@dataclass(frozen=True)
+class _Findings:
+    """What several rules flag, stored as column ``found``: a list of code and detail, empty for most pairs."""
+
+    rules: tuple[TextRule, ...]
+    kind = "audit"
+
+    @property
+    def key(self) -> str:
+        return digest([[rule.type, *rule.version()] for rule in self.rules])
+
+    def compute(self, texts: pl.DataFrame) -> pl.DataFrame:
+        """pair_id and found, one row for each of the texts."""
+        found = pl.concat([_coded(rule, rule.find(texts)) for rule in self.rules])
+        found = found.sort("pair_id", "code").group_by("pair_id").agg(found=pl.struct("code", "detail").cast(_FLAG))
+        rows = texts.select("pair_id").join(found, on="pair_id", how="left", maintain_order="left")
+        return rows.with_columns(pl.col("found").fill_null(pl.lit([], dtype=pl.List(_FLAG))))
+
+    def keep(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The rows that flags are made of."""
+        return rows.filter(pl.col("found").list.len() > 0)
+
+
+@dataclass(frozen=True)
+class _Signatures:
+    """Hashes by which copies of a pair are found: columns ``SIGNATURES``."""
+
+    rule: SwappedCopies
+    kind = "audit_signatures"
+
+    @property
+    def key(self) -> str:
+        return digest([self.rule.type, *self.rule.version(), pl.__version__])
+
+    def compute(self, texts: pl.DataFrame) -> pl.DataFrame:
+        """pair_id and the hashes, one row for each of the texts."""
+        return self.rule.sign(texts)
+
+    def keep(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """All of them."""
+        return rows
+
+
+def _passes(rules: Sequence[AuditRule]) -> list[_Findings | _Signatures]:
+    """Quick rules together, each costly one apart, each kept under a key of its own."""
+    text_rules = [rule for rule in rules if isinstance(rule, TextRule)]
+    quick = tuple(rule for rule in text_rules if not rule.costly)
+    passes: list[_Findings | _Signatures] = [_Findings(quick)] if quick else []
+    passes += [_Findings((rule,)) for rule in text_rules if rule.costly]
+    return passes + [_Signatures(rule) for rule in rules if isinstance(rule, SwappedCopies)]
+
+
+def _results(
+    passes: Sequence[_Findings | _Signatures],
+    pairs: pl.DataFrame,
+    comparisons: pl.LazyFrame,
+    prompts: pl.LazyFrame,
+    completions: pl.LazyFrame,
+    store: Store | None,
+    rows: int,
+) -> list[pl.DataFrame]:
+    """Of each pass the rows that matter, for every pair: those in the store, and the others computed and stored."""
+    results, missing = [], []
+    for each in passes:
+        known = _known(each, pairs, store)
+        missing.append(pairs if known is None else pairs.join(known, on="id", how="anti"))
+        results.append([] if known is None else [each.keep(known.drop("id"))])
+    wanted = pl.concat([pairs["pair_id"].head(0), *(frame["pair_id"] for frame in missing)]).unique()
+    only = None if len(wanted) == pairs.height else wanted
+    for chunk in pair_chunks(comparisons, prompts, completions, rows=rows, only=only) if len(wanted) else ():
+        texts = with_texts(chunk)
+        for each, absent, result in zip(passes, missing, results, strict=True):
+            mine = texts if absent.height == pairs.height else texts.join(absent, on="pair_id", how="semi")
+            computed = each.compute(mine)
+            if store is not None:
+                named = computed.join(pairs, on="pair_id").drop("pair_id")
+                store.append(each.kind, each.key, named)
+            result.append(each.keep(computed))
+    empty = [each.keep(each.compute(with_texts(PAIR_TEXTS.to_frame()))) for each in passes]
+    return [pl.concat([nothing, *parts]) for nothing, parts in zip(empty, results, strict=True)]
+
+
+def _known(each: _Findings | _Signatures, pairs: pl.DataFrame, store: Store | None) -> pl.DataFrame | None:
+    """The stored rows of these pairs with pair_id and id; null when nothing was ever stored under the key."""
+    if store is None:
+        return None
+    try:
+        stored = store.read(each.kind, each.key)
+    except MissingRowsError:
+        return None
+    return pairs.join(stored, on="id") if stored.height else None
+
+
+def _ranks(comparisons: pl.LazyFrame, arrival: pl.DataFrame | None) -> pl.DataFrame:
+    """pair_id and ``rank``: the place of a pair in the order in which rows arrived; 0 for all where it is not known.
+
+    A pair arrives with the first of its rows: by the batch's sequence, then file and row, then id.
+    """
+    if arrival is None:
+        return comparisons.select("pair_id", rank=pl.lit(0, pl.UInt32)).collect()
+    rows = (
+        comparisons.select("pair_id", "provenance")
+        .explode("provenance")
+        .select("pair_id", *(pl.col("provenance").struct.field(name) for name in ("source", "batch", "uri", "row")))
+        .join(arrival.lazy(), on=["source", "batch"], how="left")
+        .collect()
+    )
+    unknown = rows.filter(pl.col("sequence").is_null())
+    if unknown.height:
+        source, batch = unknown.select("source", "batch").row(0)
+        raise ValueError(f"arrival does not say when batch {batch!r} of source {source!r} came")
+    rows = rows.sort("sequence", "uri", "row", "pair_id").unique("pair_id", keep="first", maintain_order=True)
+    return rows.select("pair_id", rank=pl.int_range(pl.len(), dtype=pl.UInt32))
