@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from pref_assets.pairs.readers.base import Records, Source
+from pref_assets.pairs.readers.columns import ColumnsSource
 from pref_assets.pairs.readers.completions import CompletionsSource
 from pref_assets.pairs.readers.helpsteer2 import HelpSteer2Source
 from pref_assets.pairs.readers.helpsteer3 import HelpSteer3Source
@@ -22,7 +23,8 @@ SourceConfig = Annotated[
     | HelpSteer3Source
     | ShpSource
     | MultiPrefSource
-    | CompletionsSource,
+    | CompletionsSource
+    | ColumnsSource,
     Field(discriminator="type"),
 ]
 """Data sets' own formats first, then those for data of one's own."""
