@@ -36,6 +36,11 @@ class Home:
         return self.root / "store"
 
     @property
+    def media(self) -> Path:
+        """Images and other binary values, by content, shared by all pipelines."""
+        return self.root / "media"
+
+    @property
     def batches(self) -> Path:
         """Registered ingestion batches: ``batches/<pipeline>/<source>/<batch>.json``."""
         return self.root / "batches"

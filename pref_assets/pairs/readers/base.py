@@ -1,15 +1,16 @@
 """What all readers share: one raw row becomes one record, or goes to quarantine with a reason."""
 
-import json
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import polars as pl
 from pydantic import Field
 
+from pref_assets.pairs.images import Images
+from pref_assets.pairs.media import MediaStore
 from pref_assets.pairs.readers.frames import RecordFrames
 from pref_assets.pairs.readers.record import BadRowError, Record
-from pref_assets.pairs.reading import json_type
+from pref_assets.pairs.reading import ReadingLimits, RowFault, parse_row
 from pref_assets.pairs.schema import QUARANTINE
 from pref_assets.settings import Settings
 
@@ -39,9 +40,15 @@ class Source(Settings):
     """What of a row is kept and where, and what is not, in a sentence or two, for the documentation."""
 
     location: str
-    """File, folder, glob, ``package://module/folder``, or ``hf://org/name[/config][@revision][:split]``."""
+    """File, folder (also one that ``datasets`` saved), glob, ``package://module/folder``, a URL of an object store that
+    fsspec knows (``s3://bucket/folder``), or ``hf://org/name[/config][@revision][:split]``."""
     max_bad_share: float = Field(default=0.05, ge=0, le=1)
     """Share of rows in quarantine above which the batch is refused by a blocking check."""
+    image_folder: str | None = None
+    """Folder or zip archive of the images which rows name; each is then stored by content, and a row whose image is
+    missing or damaged goes to quarantine. Without it, the names of images stay as the rows have them."""
+    limits: ReadingLimits = ReadingLimits()
+    """What is too much for a row or an archive."""
 
     def record(self, row: dict[str, Any]) -> Record:
         """The record that one parsed row holds. Raises ``BadRowError`` with code and reason."""
@@ -59,9 +66,16 @@ class Source(Settings):
         """
         raise NoWayBackError(f"format {type(self).__name__} is only read, not written")
 
-    def read(self, raw: pl.DataFrame) -> Records:
-        """Records of a ``RAW`` frame. A row that is none goes to quarantine with its file, row, field and payload."""
+    def read(self, raw: pl.DataFrame, media: MediaStore | None = None) -> Records:
+        """Records of a ``RAW`` frame. A row that is none goes to quarantine with its file, row, field and payload.
+
+        With ``media``, images in ``image_folder`` and in ``data:`` uris are stored there.
+
+        Raises:
+            ImagesError: the folder of images is not there.
+        """
         frames = RecordFrames()
+        images = Images(self.image_folder, media) if media is not None else None
         bad: list[tuple[int, str, str]] = []
         where = raw.select("uri", "row", "payload", "code", "reason").iter_rows()
         for position, (uri, row, payload, code, reason) in enumerate(where):
@@ -69,7 +83,10 @@ class Source(Settings):
                 bad.append((position, code, reason))
                 continue
             try:
-                records = self.records(_parse(payload), uri)
+                records = self.records(_parse(payload, self.limits), uri)
+                if images is not None:
+                    for record in records:
+                        record.images = images.stored(record.images)
             except BadRowError as error:
                 bad.append((position, error.code, f"{uri}, row {row}: {error}"))
                 continue
@@ -81,20 +98,11 @@ class Source(Settings):
         return Records(*frames.build(raw), quarantine=_quarantine(raw, bad))
 
 
-def _parse(payload: str) -> dict[str, Any]:
+def _parse(payload: str, limits: ReadingLimits) -> dict[str, Any]:
     try:
-        value = json.loads(payload)
-    except (ValueError, RecursionError) as error:
-        raise BadRowError("not_json", f"not JSON ({error})") from error
-    if not isinstance(value, dict):
-        raise BadRowError("not_an_object", f"a JSON {json_type(value)}, not an object with fields")
-    if "\\ud" in payload or "\\uD" in payload:
-        # Only these escapes can make half a character, which no UTF-8 table can hold.
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError as error:
-            raise BadRowError("not_utf8", f"holds half a character ({error.object[error.start]!r})") from error
-    return value
+        return parse_row(payload.encode(), limits)
+    except RowFault as fault:
+        raise BadRowError(fault.code, str(fault)) from fault
 
 
 def _sentence(refused: list[BadRowError]) -> str:
