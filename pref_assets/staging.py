@@ -10,6 +10,7 @@ import shutil
 import socket
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,20 +75,18 @@ class Staged:
         frame = pl.scan_parquet([part.path for part in self.parts], glob=False, hive_partitioning=False)
         if self.batch is not None:
             frame = frame.with_columns(pl.lit(self.batch).alias(BATCH))
-        return frame.select(self.table.columns)
+        return frame.select(list(self.table.columns))
 
     def head(self, n: int) -> pl.DataFrame:
         """The first rows."""
         return self.scan().head(n).collect()
 
 
-def stage(
-    root: Path, table: Table, frames: Iterable[pl.DataFrame], batch: str | None = None, limits: Limits | None = None
-) -> Staged:
-    """Writes frames below ``root`` in the table's order, with their hash, in bounded memory.
+def stage(folder: Path, table: Table, frames: Iterable[pl.DataFrame], batch: str | None, limits: Limits) -> Staged:
+    """Writes frames into ``folder`` in the table's order, with their hash, in bounded memory.
 
     Args:
-        root: folder of all staging; what dead processes left there is removed.
+        folder: an empty folder, of which the caller says how long it lasts.
         table: what the frames must conform to.
         frames: any number, of any size that fits memory together with one load.
         batch: when set, every row must be of this batch.
@@ -106,7 +105,7 @@ def stage(
             hasher.add(conformed)
             yield conformed
 
-    parts = write_sorted(root, table, checked(), batch, limits or Limits())
+    parts = write_sorted(folder, table, checked(), batch, limits)
     return Staged(table, batch, hasher.hexdigest(), hasher.rows, parts)
 
 
@@ -122,11 +121,11 @@ def check_batch(frame: pl.DataFrame, table: Table, batch: str | None) -> None:
 
 
 def write_sorted(
-    root: Path, table: Table, frames: Iterable[pl.DataFrame], batch: str | None, limits: Limits
+    folder: Path, table: Table, frames: Iterable[pl.DataFrame], batch: str | None, limits: Limits
 ) -> tuple[Part, ...]:
-    """Conformed frames as Parquet files in the table's order, in a new folder below ``root``."""
+    """Conformed frames as Parquet files in the table's order."""
     order = [name for name in table.order or table.key if batch is None or name != BATCH]
-    sorter = _Sorter(_new_folder(root), order, limits)
+    sorter = _Sorter(folder, order, limits)
     for frame in frames:
         sorter.add(frame if batch is None else frame.drop(BATCH))
     return sorter.finish()
@@ -225,15 +224,31 @@ def _stats(frame: pl.DataFrame, first: str) -> dict[str, Any]:
     return found
 
 
+@contextmanager
+def scratch(root: Path) -> Iterator[Path]:
+    """A new folder below ``root`` that is gone afterwards."""
+    folder = _new_folder(root)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def lasting(root: Path) -> Path:
+    """A new folder below ``root`` that is gone when this process ends."""
+    folder = _new_folder(root)
+    atexit.register(_remove, folder, os.getpid())
+    return folder
+
+
 def _new_folder(root: Path) -> Path:
-    """A folder of this process, removed when it ends; those of processes that died are removed now."""
-    host, process = socket.gethostname(), os.getpid()
+    """A folder that tells its process; those of processes that died are removed."""
+    host = socket.gethostname()
     for left in root.glob(f"{host}~*"):
         if not _alive(int(left.name.split("~")[1])):
             shutil.rmtree(left, ignore_errors=True)
-    folder = root / f"{host}~{process}~{uuid.uuid4().hex}"
+    folder = root / f"{host}~{os.getpid()}~{uuid.uuid4().hex}"
     folder.mkdir(parents=True)
-    atexit.register(_remove, folder, process)
     return folder
 
 

@@ -9,7 +9,7 @@ ever: nothing here deletes files, and the tables are configured so that Delta's 
 import errno
 import random
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ import polars as pl
 
 from pref_assets.commits import Commit, StoredColumnsError, commit, commits, state
 from pref_assets.pairs.schema import Table, content_hash
-from pref_assets.staging import BATCH, Limits, Staged, check_batch, stage, write_sorted
+from pref_assets.staging import BATCH, Limits, Part, Staged, check_batch, lasting, scratch, stage, write_sorted
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -84,7 +84,7 @@ class TableStore:
             TableError: the disk is full or the folder cannot be written.
         """
         with _explained(self.staging, "written"):
-            return stage(self.staging, table, frames, batch, self.limits)
+            return stage(lasting(self.staging), table, frames, batch, self.limits)
 
     def write(
         self,
@@ -117,22 +117,24 @@ class TableStore:
                     f"rows staged for table {rows.table.name}, batch {rows.batch!r}, "
                     f"in a write of table {table.name}, batch {batch!r}"
                 )
-            wanted, height = rows.content_hash, rows.rows
-        else:
-            rows = table.conform(rows)
-            check_batch(rows, table, batch)
-            wanted, height = hashed or content_hash(rows, table.key), rows.height
-        path = self.path(key)
-        parts = rows.parts if isinstance(rows, Staged) else None
+            return self._put(key, lambda: rows.parts, table, Commit(batch, rows.content_hash, rows.rows))
+        frame = table.conform(rows)
+        check_batch(frame, table, batch)
+        record = Commit(batch, hashed or content_hash(frame, table.key), frame.height)
+        with scratch(self.staging) as folder:
+            return self._put(key, lambda: write_sorted(folder, table, [frame], batch, self.limits), table, record)
+
+    def _put(self, key: Sequence[str], make: Callable[[], tuple[Part, ...]], table: Table, record: Commit) -> Snapshot:
+        """Commits the files that ``make`` gives, which is called only when the content is new."""
+        path, parts, wanted = self.path(key), None, str(record.content_hash)
         for attempt in range(_ATTEMPTS):
-            current = state(_load(path), batch) if self.exists(key) else None
+            current = state(_load(path), record.batch) if self.exists(key) else None
             if current is not None and current.content_hash == wanted:
-                return Snapshot(path, current.version, wanted, height)
+                return Snapshot(path, current.version, wanted, record.rows)
             with _explained(path, "written"):
-                if parts is None:
-                    parts = write_sorted(self.staging, table, [rows], batch, self.limits)
-                if (version := commit(path, parts, table, Commit(batch, wanted, height))) is not None:
-                    return Snapshot(path, version, wanted, height, written=True)
+                parts = make() if parts is None else parts
+                if (version := commit(path, parts, table, record)) is not None:
+                    return Snapshot(path, version, wanted, record.rows, written=True)
             time.sleep(random.uniform(0, 0.05 * 2**attempt))
         raise TableError(f"{path}: other processes kept writing this table; run again when they are done")
 
