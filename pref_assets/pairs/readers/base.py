@@ -1,5 +1,6 @@
 """What all readers share: one raw row becomes one record, or goes to quarantine with a reason."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -58,6 +59,10 @@ class Source(Settings):
         """The records that one parsed row of file ``uri`` holds; most formats have one. Raises as ``record`` does."""
         return [self.record(row)]
 
+    def opened(self) -> Callable[[dict[str, Any], str], list[Record]]:
+        """``records``, after loading what it needs beside the rows; called once for a frame."""
+        return self.records
+
     def row(self, record: Record) -> dict[str, Any]:
         """The row of a record, the inverse of ``record``: reading it again gives the same ids, ratings and votes.
 
@@ -75,6 +80,7 @@ class Source(Settings):
             ImagesError: the folder of images is not there.
         """
         frames = RecordFrames()
+        read_row = self.opened()
         images = Images(self.image_folder, media) if media is not None else None
         bad: list[tuple[int, str, str]] = []
         where = raw.select("uri", "row", "payload", "code", "reason").iter_rows()
@@ -83,7 +89,7 @@ class Source(Settings):
                 bad.append((position, code, reason))
                 continue
             try:
-                records = self.records(_parse(payload, self.limits), uri)
+                records = read_row(_parse(payload, self.limits), uri)
                 if images is not None:
                     for record in records:
                         record.images = images.stored(record.images)

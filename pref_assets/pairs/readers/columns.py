@@ -1,6 +1,6 @@
 """The declarative reader: any table or nested JSON, described in YAML."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -73,8 +73,8 @@ class ColumnsSource(Source):
     """The answers that are compared or rated."""
     votes: tuple[VoteBlock, ...] = ()
     """Judgements on two answers."""
-    pictures: Expression | None = None
-    """Images that belong to the prompt: a name, or a list of names."""
+    images: Expression | None = None
+    """Images that belong to the prompt: a name, or a list of names; looked up in ``image_folder`` where that is set."""
     context: Expression | None = None
     """Criterion or scenario under which answers are compared; prompts with different ones are different prompts."""
     metadata: dict[str, Expression] = Field(default_factory=dict)
@@ -95,13 +95,20 @@ class ColumnsSource(Source):
         return records[0]
 
     def records(self, row: dict[str, Any], uri: str) -> list[Record]:
-        """A record for every step of ``each``. One that cannot be used is refused alone, unless it is the only one.
+        """A record for every step of ``each``. One that cannot be used is refused alone, unless it is the only one."""
+        return self.opened()(row, uri)
+
+    def opened(self) -> Callable[[dict[str, Any], str], list[Record]]:
+        """``records`` with the joined files loaded.
 
         Raises:
             UnreadableError: a joined file cannot be used.
             LocationError: a joined file is not there.
         """
         tables = {name: joined(name, join) for name, join in self.joins.items()}
+        return lambda row, uri: self._records(row, uri, tables)
+
+    def _records(self, row: dict[str, Any], uri: str, tables: Mapping[str, Joined]) -> list[Record]:
         scope = scope_of(row, uri.rsplit("/", 1)[-1], tables)
         records: list[Record] = []
         refused: list[BadRowError] = []
@@ -137,7 +144,7 @@ class ColumnsSource(Source):
             turns=prompt,
             answers=answers.kept,
             votes=votes.kept,
-            images=_names(self.pictures, scope, "pictures"),
+            images=_names(self.images, scope, "images"),
             context=_text(self.context, scope, "context"),
             metadata={name: _plain(evaluate(each, scope, f"metadata.{name}")) for name, each in self.metadata.items()},
             refused=answers.refused + votes.refused,

@@ -83,7 +83,7 @@ _ENVIRONMENT = _environment()
 _FUNCTIONS = {f"{_FUNCTION}{name}": function for name, function in FUNCTIONS.items()}
 
 
-def scope_of(row: Scope, file: str, names: Scope) -> dict[str, Any]:
+def scope_of(row: Scope, file: str, names: Mapping[str, Any]) -> dict[str, Any]:
     """The scope of a row; ``names`` (the joined tables) hide fields of the same name."""
     return {**_FUNCTIONS, **row, **names, ROW: row, FILE: file}
 
