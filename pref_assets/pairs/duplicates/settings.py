@@ -24,7 +24,7 @@ class NearDuplicates(Settings):
     """Hash functions of a signature."""
     bands: int = Field(default=16, ge=1, le=256)
     """Bands that a signature is cut into; texts that share one are candidates. More bands find more and cost more."""
-    candidates: int = Field(default=16, ge=1, le=1000)
+    candidates: int = Field(default=8, ge=1, le=1000)
     """Items of one band value that a later item of it is compared with at most, the earliest first: bounds the work
     where many texts share a long passage."""
     seed: int = Field(default=0, ge=0)
