@@ -4,13 +4,18 @@ from typing import Annotated
 
 from pydantic import Field
 
+from pref_assets.pairs.readers.arena import ArenaSource
 from pref_assets.pairs.readers.base import Records, Source
 from pref_assets.pairs.readers.columns import ColumnsSource
 from pref_assets.pairs.readers.completions import CompletionsSource
 from pref_assets.pairs.readers.helpsteer2 import HelpSteer2Source
 from pref_assets.pairs.readers.helpsteer3 import HelpSteer3Source
 from pref_assets.pairs.readers.hh_rlhf import HhRlhfSource
+from pref_assets.pairs.readers.icai import IcaiSource
+from pref_assets.pairs.readers.mm_rlhf import MmRlhfSource
 from pref_assets.pairs.readers.multipref import MultiPrefSource
+from pref_assets.pairs.readers.ranked import RankedSource
+from pref_assets.pairs.readers.rlaif_v import RlaifVSource
 from pref_assets.pairs.readers.shp import ShpSource
 from pref_assets.pairs.readers.trl import TrlSource
 from pref_assets.pairs.readers.ultrafeedback import UltraFeedbackSource
@@ -23,6 +28,11 @@ SourceConfig = Annotated[
     | HelpSteer3Source
     | ShpSource
     | MultiPrefSource
+    | RankedSource
+    | MmRlhfSource
+    | RlaifVSource
+    | IcaiSource
+    | ArenaSource
     | CompletionsSource
     | ColumnsSource,
     Field(discriminator="type"),

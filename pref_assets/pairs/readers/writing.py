@@ -1,8 +1,10 @@
 """What the ways back share: a record as a row can hold it, and the proof that reading the row gives it back."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
+from pref_assets.pairs.media import MEDIA
 from pref_assets.pairs.messages import TOOLS, decode
 from pref_assets.pairs.readers.base import NoWayBackError, Source
 from pref_assets.pairs.readers.record import Answer, Record, Turn, Vote
@@ -19,7 +21,7 @@ def proven(source: Source, record: Record, row: dict[str, Any]) -> dict[str, Any
     again = source.record(row)
     for what, before, after in (
         ("the prompt", list(record.turns), list(again.turns)),
-        ("the images", list(record.images), list(again.images)),
+        ("the images", _images(record, again), list(again.images)),
         ("the context", record.context, again.context),
         ("the answers", [list(a.turns) for a in record.answers], [list(a.turns) for a in again.answers]),
         ("the ratings", _ratings(record), _ratings(again)),
@@ -68,12 +70,19 @@ def only_vote(record: Record) -> Vote:
     return forward(record.votes[0])
 
 
+def preferred_first(record: Record) -> Record:
+    """The record with its two answers in the order of its one vote: the preferred one first."""
+    vote = only_vote(record)
+    if vote.choice != "b":
+        return replace(record, votes=[vote])
+    return replace(record, answers=record.answers[::-1], votes=[replace(vote, choice="a")])
+
+
 def forward(vote: Vote) -> Vote:
     """The same vote with the earlier answer as side ``a``."""
     if vote.a <= vote.b:
         return vote
-    said = vote.annotator, vote.dimension, vote.strength, vote.rationale
-    return Vote(vote.b, vote.a, _OTHER[vote.choice], *said)
+    return replace(vote, a=vote.b, b=vote.a, choice=_OTHER[vote.choice])
 
 
 def whole(value: float) -> int | float:
@@ -90,6 +99,14 @@ def signed(vote: Vote) -> int | float:
 
 def _roles(turns: Sequence[Turn]) -> str:
     return ", ".join(role for role, _ in turns)
+
+
+def _images(record: Record, again: Record) -> list[str]:
+    """The record's images; where they were stored by content, a row names as many by path."""
+    stored = [
+        named if image.startswith(MEDIA) else image for image, named in zip(record.images, again.images, strict=False)
+    ]
+    return stored if len(record.images) == len(again.images) else list(record.images)
 
 
 def _ratings(record: Record) -> list[list[tuple[Any, ...]]]:
