@@ -8,8 +8,18 @@ from pydantic import Field, model_validator
 from pref_assets.features.store import Store
 from pref_assets.pairs.audit.answers import EmptyAnswer, EqualUpToSpaceOrCase, IdenticalSides, PromptOnlyAnswer
 from pref_assets.pairs.audit.base import Action, AuditRule, Severity
+from pref_assets.pairs.audit.characters import NonText
+from pref_assets.pairs.audit.formats import FormatGap
+from pref_assets.pairs.audit.language import Language
+from pref_assets.pairs.audit.lengths import LengthGap, OverLong
+from pref_assets.pairs.audit.pii import Pii
+from pref_assets.pairs.audit.refusals import Refusal
+from pref_assets.pairs.audit.roles import RoleOrder
 from pref_assets.pairs.audit.run import run_rules
 from pref_assets.pairs.audit.swapped import SwappedCopies
+from pref_assets.pairs.audit.template import ChatTemplateRoundTrip
+from pref_assets.pairs.audit.toxicity import Toxicity
+from pref_assets.pairs.audit.truncation import IdenticalAfterTruncation, OverLongTokens, PromptTruncatedAway
 from pref_assets.pairs.audit.votes import ContradictoryLabels, PromptsDiffer, Tie
 from pref_assets.settings import Settings
 
@@ -19,9 +29,22 @@ AuditRuleConfig = Annotated[
     | EqualUpToSpaceOrCase
     | EmptyAnswer
     | PromptOnlyAnswer
+    | IdenticalAfterTruncation
+    | PromptTruncatedAway
+    | RoleOrder
+    | ChatTemplateRoundTrip
     | SwappedCopies
     | ContradictoryLabels
-    | Tie,
+    | Tie
+    | NonText
+    | Language
+    | OverLong
+    | OverLongTokens
+    | Refusal
+    | LengthGap
+    | FormatGap
+    | Toxicity
+    | Pii,
     Field(discriminator="type"),
 ]
 
@@ -35,12 +58,18 @@ class AuditSettings(Settings):
         EqualUpToSpaceOrCase(),
         EmptyAnswer(),
         PromptOnlyAnswer(),
+        RoleOrder(),
         SwappedCopies(),
         ContradictoryLabels(),
         Tie(),
+        NonText(),
+        OverLong(),
+        Refusal(),
+        LengthGap(),
+        FormatGap(),
     )
-    """Each at most once. The order is that of the reasons: a pair that several rules take out is taken out by the
-    first."""
+    """Each at most once; by default those that need no model and no library. The order is that of the reasons: of
+    several rules that take a pair out, the first says why."""
     policy: dict[str, Action] = Field(default_factory=dict)
     """What becomes of pairs with a flag, by code: ``keep``, ``drop``, or ``quarantine`` where a person should look.
     Codes left out do what their rule documents."""

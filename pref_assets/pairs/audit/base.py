@@ -71,6 +71,11 @@ def rows_found(rows: list[tuple[str, str]]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=FOUND, orient="row")
 
 
+def named(part: str) -> str:
+    """`the prompt`, `the chosen answer`, `the rejected answer`."""
+    return "the prompt" if part == "prompt" else f"the {part} answer"
+
+
 def which_sides(chosen: pl.Expr, rejected: pl.Expr) -> pl.Expr:
     """Words for the sides that a boolean expression holds for: `chosen answer is`, `both answers are`, ..."""
     return (

@@ -1,6 +1,7 @@
 """The texts that rules look at, made once a chunk: what is said in a conversation, without roles."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -55,7 +56,7 @@ def _special(role: pl.Expr) -> pl.Expr:
     return role.str.ends_with(JSON) | (role == TOOLS)
 
 
-def spoken(turn: dict[str, str]) -> str:
+def spoken(turn: Mapping[str, str]) -> str:
     """What a turn says: its text; of parts, the texts; of anything else that is no image, its JSON."""
     if not turn["role"].endswith(JSON):
         return turn["content"]
