@@ -12,23 +12,39 @@ from pref_assets.pairs.readers.helpsteer2 import HelpSteer2Source
 from pref_assets.pairs.readers.helpsteer3 import HelpSteer3Source
 from pref_assets.pairs.readers.hh_rlhf import HhRlhfSource
 from pref_assets.pairs.readers.icai import IcaiSource
+from pref_assets.pairs.readers.llama_factory import LlamaFactoryAlpacaSource
+from pref_assets.pairs.readers.llama_factory_sharegpt import LlamaFactorySharegptSource
 from pref_assets.pairs.readers.mm_rlhf import MmRlhfSource
 from pref_assets.pairs.readers.multipref import MultiPrefSource
-from pref_assets.pairs.readers.ranked import RankedSource
+from pref_assets.pairs.readers.openrlhf import OpenRlhfSource
+from pref_assets.pairs.readers.ranked import NemoRlSource, RankedSource
+from pref_assets.pairs.readers.reward_bench import RewardBench2Source, RewardBenchSource
 from pref_assets.pairs.readers.rlaif_v import RlaifVSource
 from pref_assets.pairs.readers.shp import ShpSource
+from pref_assets.pairs.readers.skywork import SkyworkSource
 from pref_assets.pairs.readers.trl import TrlSource
 from pref_assets.pairs.readers.ultrafeedback import UltraFeedbackSource
+from pref_assets.pairs.readers.ultrafeedback_binarized import UltraFeedbackBinarizedSource
+from pref_assets.pairs.readers.unpaired import UnpairedSource
 
 SourceConfig = Annotated[
     TrlSource
+    | UnpairedSource
+    | LlamaFactoryAlpacaSource
+    | LlamaFactorySharegptSource
+    | OpenRlhfSource
     | HhRlhfSource
+    | SkyworkSource
+    | UltraFeedbackBinarizedSource
+    | RewardBenchSource
+    | RewardBench2Source
     | UltraFeedbackSource
     | HelpSteer2Source
     | HelpSteer3Source
     | ShpSource
     | MultiPrefSource
     | RankedSource
+    | NemoRlSource
     | MmRlhfSource
     | RlaifVSource
     | IcaiSource

@@ -1,11 +1,12 @@
 """Anthropic's HH-RLHF format: two whole transcripts that share all but the last reply."""
 
 import re
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from pref_assets.pairs.readers.base import Source
+from pref_assets.pairs.readers.base import NoWayBackError, Source
+from pref_assets.pairs.readers.pairwise import better_first, with_metadata
 from pref_assets.pairs.readers.record import (
     OVERALL,
     Answer,
@@ -18,9 +19,11 @@ from pref_assets.pairs.readers.record import (
     required,
     wrong_type,
 )
+from pref_assets.pairs.readers.writing import proven
 
 _TURN = re.compile(r"\n\n(Human|Assistant): ?")
 _ROLES = {"Human": "user", "Assistant": "assistant"}
+_SPEAKERS = {role: speaker for speaker, role in _ROLES.items()}
 _SIDES = ("chosen", "rejected")
 
 
@@ -32,6 +35,14 @@ class HhRlhfSource(Source):
     and goes to quarantine. So does one with two turns of the same speaker in a row (a model that wrote a speaker's
     name itself).
     """
+
+    example: ClassVar[tuple[dict[str, Any], ...]] = (
+        {
+            "chosen": "\n\nHuman: Hi\n\nAssistant: Hello!",
+            "rejected": "\n\nHuman: Hi\n\nAssistant: What?",
+        },
+    )
+    keeps: ClassVar[str] = "The turns, without the space after a speaker's colon; other columns as metadata."
 
     type: Literal["hh_rlhf"] = "hh_rlhf"
     dimension: str = Field(default=OVERALL, min_length=1)
@@ -55,6 +66,19 @@ class HhRlhfSource(Source):
             votes=[Vote(0, 1, "a", dimension=self.dimension)],
             metadata={name: value for name, value in row.items() if name not in _SIDES},
         )
+
+    def row(self, record: Record) -> dict[str, Any]:
+        """Both transcripts, and the metadata."""
+        record = better_first(record)
+        sides = (_transcript([*record.turns, *answer.turns]) for answer in record.answers)
+        return proven(self, record, with_metadata(dict(zip(_SIDES, sides, strict=True)), record))
+
+
+def _transcript(turns: list[Turn]) -> str:
+    others = [role for role, _ in turns if role not in _SPEAKERS]
+    if others:
+        raise NoWayBackError(f"format `hh_rlhf` holds what people and assistants say, not a turn by {others[0]!r}")
+    return "".join(f"\n\n{_SPEAKERS[role]}: {content}" for role, content in turns)
 
 
 def _turns(row: dict[str, Any], name: str) -> list[Turn]:

@@ -1,18 +1,39 @@
 """What one row says, and the checks every format shares."""
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pref_assets.pairs.media import MEDIA
 from pref_assets.pairs.messages import TOOLS, base_role, encode, encode_tools, is_plain, readable
-from pref_assets.pairs.reading import json_type
+from pref_assets.pairs.readers.fields import BadRowError, number, required, strings, text, wrong_type
+
+__all__ = [
+    "OVERALL",
+    "UNKNOWN_ANNOTATOR",
+    "Answer",
+    "BadRowError",
+    "Rating",
+    "Record",
+    "Turn",
+    "Vote",
+    "check_answer",
+    "check_prompt",
+    "check_sides",
+    "image",
+    "is_blank",
+    "messages",
+    "number",
+    "required",
+    "strings",
+    "text",
+    "tools",
+    "wrong_type",
+]
 
 UNKNOWN_ANNOTATOR = "unknown"
 OVERALL = "overall"
-MEDIA = "media://"
-"""How the URI of a stored image begins."""
 _FOLLOWS = {
     None: (TOOLS, "system", "developer", "user"),
     TOOLS: ("system", "developer", "user"),
@@ -27,14 +48,6 @@ _SPEAKERS = frozenset(role for role in _FOLLOWS if role and role != TOOLS)
 
 Turn = tuple[str, str]
 """Role and content, as `pairs.messages` writes them."""
-
-
-class BadRowError(ValueError):
-    """A row, or a part of it, is refused. ``code`` names the rule, the message says what was wrong and where."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 @dataclass(slots=True)
@@ -76,53 +89,6 @@ class Record:
     context: str | None = None
     metadata: dict[str, Any] | None = None
     refused: list[BadRowError] = field(default_factory=list)
-
-
-def required(row: dict[str, Any], name: str, path: str | None = None) -> Any:
-    """The field's value. Raises ``missing_field`` when it is absent or null."""
-    value = row.get(name)
-    if value is None:
-        raise BadRowError("missing_field", f"field `{path or name}` is missing or null")
-    return value
-
-
-def wrong_type(path: str, value: Any, expected: str) -> BadRowError:
-    """The error for a field of another type than expected."""
-    return BadRowError("wrong_type", f"field `{path}` is a {json_type(value)}, expected {expected}")
-
-
-def text(row: dict[str, Any], name: str, default: str | None = None, path: str | None = None) -> str | None:
-    """An optional text field; a number counts as its text (annotator ids often are numbers)."""
-    value = row.get(name)
-    if value is None:
-        return default
-    if isinstance(value, str):
-        return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    raise wrong_type(path or name, value, "a string")
-
-
-def number(row: dict[str, Any], name: str, path: str | None = None) -> float | None:
-    """An optional finite number."""
-    value = row.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise wrong_type(path or name, value, "a number")
-    if not math.isfinite(value):
-        raise BadRowError("wrong_type", f"field `{path or name}` is {value}, expected a finite number")
-    return float(value)
-
-
-def strings(row: dict[str, Any], name: str) -> list[str]:
-    """An optional list of strings."""
-    value = row.get(name)
-    if value is None:
-        return []
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise wrong_type(name, value, "a list of strings")
-    return value
 
 
 def messages(value: Any, path: str, images: list[str | None] | None = None) -> list[Turn]:
@@ -204,18 +170,25 @@ def _calls(value: Any, path: str) -> list[dict[str, Any]]:
 
 
 def _parts(parts: list[Any], path: str, images: list[str | None] | None) -> str | list[dict[str, Any]]:
-    """Text when all parts are text, else the parts without null fields, image parts without the image itself."""
-    kept = []
+    """Text when all parts are text, else the parts without null fields, image parts without the image itself, text
+    parts that follow each other as one."""
+    kept: list[dict[str, Any]] = []
     for index, part in enumerate(parts):
         where = f"{path}[{index}]"
         if not isinstance(part, dict) or not isinstance(part.get("type"), str):
             raise BadRowError("wrong_type", f"field `{where}` is no part: an object with a `type`")
         if part["type"] == "text" and not isinstance(part.get("text"), str):
             raise BadRowError("wrong_type", f"field `{where}.text` is not text")
-        kept.append(_image_part(part, where, images) if part["type"].startswith("image") else _without_nulls(part))
-    if all(part.keys() == {"type", "text"} and part["type"] == "text" for part in kept):
-        return "".join(part["text"] for part in kept)
-    return kept
+        part = _image_part(part, where, images) if part["type"].startswith("image") else _without_nulls(part)
+        if kept and _is_text(part) and _is_text(kept[-1]):
+            part = {"type": "text", "text": kept.pop()["text"] + part["text"]}
+        kept.append(part)
+    said: str | None = kept[0]["text"] if len(kept) == 1 and _is_text(kept[0]) else None
+    return kept if said is None else said
+
+
+def _is_text(part: dict[str, Any]) -> bool:
+    return part.keys() == {"type", "text"} and part["type"] == "text"
 
 
 def _image_part(part: dict[str, Any], path: str, images: list[str | None] | None) -> dict[str, Any]:

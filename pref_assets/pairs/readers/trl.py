@@ -1,28 +1,26 @@
 """TRL's preference format: standard (text) and conversational, with an explicit or an implicit prompt."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from pref_assets.pairs.messages import chat_turns
 from pref_assets.pairs.readers.base import Source
+from pref_assets.pairs.readers.pairwise import PromptFormat, better_first, images_of, sides, with_metadata
 from pref_assets.pairs.readers.record import (
     OVERALL,
     UNKNOWN_ANNOTATOR,
     Answer,
-    BadRowError,
     Rating,
     Record,
-    Turn,
     Vote,
     check_prompt,
     check_sides,
-    messages,
     number,
-    required,
-    strings,
     text,
-    wrong_type,
+    tools,
 )
+from pref_assets.pairs.readers.writing import message_list, proven, question, reply, whole
 
 SCORE = "score"
 """Dimension of ratings read from score columns."""
@@ -32,14 +30,55 @@ class TrlSource(Source):
     """Rows with ``chosen`` and ``rejected``, and usually ``prompt`` (TRL's preference data set types).
 
     Text becomes one turn of the user (prompt) and one of the assistant (side), unchanged. Conversational sides may
-    hold the answer alone or the whole dialogue; a dialogue must agree with the prompt when there is one. Everything a
-    row says beyond the named columns becomes metadata of the prompt.
+    hold the answer alone or the whole dialogue; a dialogue must agree with the prompt when there is one. Tools on offer
+    become the prompt's first turn, tool calls and image parts stay in their messages.
     """
 
+    example: ClassVar[tuple[dict[str, Any], ...]] = (
+        {
+            "prompt": [{"role": "user", "content": "What colour is the sky?"}],
+            "chosen": [{"role": "assistant", "content": "Blue."}],
+            "rejected": [{"role": "assistant", "content": "Green."}],
+            "margin": 1.5,
+        },
+        {"prompt": "The sky is", "chosen": " blue.", "rejected": " green."},
+        {
+            "chosen": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}],
+            "rejected": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "What?"}],
+        },
+        {
+            "prompt": [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is this?"}]}],
+            "chosen": [{"role": "assistant", "content": "A cat."}],
+            "rejected": [{"role": "assistant", "content": "A dog."}],
+            "images": ["cat.png"],
+        },
+        {
+            "prompt": [{"role": "user", "content": "Weather in Oslo?"}],
+            "chosen": [
+                {
+                    "role": "assistant",
+                    "tool_calls": [
+                        {"type": "function", "function": {"name": "weather", "arguments": {"city": "Oslo"}}}
+                    ],
+                }
+            ],
+            "rejected": [{"role": "assistant", "content": "Sunny, I guess."}],
+            "tools": [{"type": "function", "function": {"name": "weather", "description": "Weather of a city"}}],
+            "chat_template_kwargs": {"enable_thinking": False},
+        },
+    )
+    keeps: ClassVar[str] = (
+        "Messages whole (tool calls, parts and further fields too), tools, images, margin, scores, models and the "
+        "annotator; other columns, `chat_template_kwargs` among them, as metadata of the prompt. Null fields of a "
+        "message count as absent, and text parts alone as their text."
+    )
+
     type: Literal["trl"] = "trl"
-    prompt_format: Literal["auto", "explicit", "implicit"] = "auto"
+    prompt_format: PromptFormat = "auto"
     """Where the prompt is: in its own column, or as the common beginning of both sides. ``auto`` looks at each row;
     sides that are plain text are only cut when this says ``implicit``, since any two texts may begin alike."""
+    style: Literal["conversational", "standard"] = "conversational"
+    """How rows are written: lists of messages, or text. Both are read."""
     prompt: str = "prompt"
     """Column of the prompt, text or messages."""
     chosen: str = "chosen"
@@ -60,20 +99,26 @@ class TrlSource(Source):
     annotator: str = "annotator"
     """Column of who judged."""
     images: str = "images"
-    """Column of image URIs."""
+    """Column of a list of images: paths, URIs, or ``{bytes, path}``."""
+    image: str = "image"
+    """Column of one image."""
+    tools: str = "tools"
+    """Column of the tools on offer, a list or JSON of one."""
     dimension: str = Field(default=OVERALL, min_length=1)
     """What these judgements are about."""
 
     def record(self, row: dict[str, Any]) -> Record:
         """One prompt, two answers, one vote for the first."""
-        chosen, rejected = required(row, self.chosen), required(row, self.rejected)
-        prompt, chosen_turns, rejected_turns = self._conversation(row, chosen, rejected)
-        check_prompt(prompt, self.prompt)
-        check_sides(chosen_turns, rejected_turns, (self.chosen, self.rejected))
-        answers = [Answer(chosen_turns), Answer(rejected_turns)]
-        record = Record(prompt, answers, votes=[Vote(0, 1, "a", dimension=self.dimension)])
+        found = sides(row, self.prompt, self.chosen, self.rejected, self.prompt_format)
         extras = row.keys() - (self.prompt, self.chosen, self.rejected)
-        if extras:
+        if self.tools in extras:
+            found.prompt[:0] = tools(row, self.tools)
+        check_prompt(found.prompt, self.prompt)
+        check_sides(found.chosen, found.rejected, (self.chosen, self.rejected))
+        answers = [Answer(found.chosen), Answer(found.rejected)]
+        record = Record(found.prompt, answers, votes=[Vote(0, 1, "a", dimension=self.dimension)])
+        if extras or found.shown:
+            record.images = images_of(row, self.images, self.image, found.shown)
             self._add_extras(record, row, extras)
         return record
 
@@ -90,89 +135,44 @@ class TrlSource(Source):
         vote.strength = number(row, self.margin)
         if vote.strength is None and scores[0] is not None and scores[1] is not None:
             vote.strength = scores[0] - scores[1]
-        record.images = strings(row, self.images)
-        named = (self.margin, self.score_chosen, self.score_rejected, self.model_chosen, self.model_rejected)
-        rest = extras.difference(named, (self.annotator, self.images))
-        record.metadata = {name: row[name] for name in rest}
+        record.metadata = {name: row[name] for name in extras.difference(self._optional())}
 
-    def _conversation(
-        self, row: dict[str, Any], chosen: Any, rejected: Any
-    ) -> tuple[list[Turn], list[Turn], list[Turn]]:
-        """Turns of the prompt and of the two answers."""
-        explicit = self.prompt_format == "explicit" or (self.prompt_format == "auto" and self.prompt in row)
-        if isinstance(chosen, str) and isinstance(rejected, str):
-            if explicit:
-                return self._prompt(row), [("assistant", chosen)], [("assistant", rejected)]
-            if self.prompt_format == "auto":
-                raise BadRowError(
-                    "missing_field",
-                    f"field `{self.prompt}` is missing (set `prompt_format: implicit` when both texts begin with it)",
-                )
-            return self._cut_texts(chosen, rejected)
-        if isinstance(chosen, str) != isinstance(rejected, str):
-            raise BadRowError("wrong_type", f"one of `{self.chosen}` and `{self.rejected}` is text, the other is not")
-        sides = messages(chosen, self.chosen), messages(rejected, self.rejected)
-        if not explicit:
-            return self._cut_turns(*sides)
-        prompt = self._prompt(row)
-        if sides[0][0][0] == "assistant" and sides[1][0][0] == "assistant":
-            return prompt, *sides
-        whole = self._cut_turns(*sides)
-        said = whole[0] == prompt or (isinstance(row[self.prompt], str) and whole[0][-1] == prompt[-1])
-        if not said:
-            raise BadRowError("prompts_differ", f"the sides do not begin with what `{self.prompt}` says")
-        return whole
+    def _optional(self) -> tuple[str, ...]:
+        names = self.score_chosen, self.score_rejected, self.model_chosen, self.model_rejected
+        return (*names, self.margin, self.annotator, self.images, self.image, self.tools)
 
-    def _prompt(self, row: dict[str, Any]) -> list[Turn]:
-        value = required(row, self.prompt)
-        if isinstance(value, str):
-            return [("user", value)]
-        if not isinstance(value, list):
-            raise wrong_type(self.prompt, value, "a string or a list of messages")
-        return messages(value, self.prompt)
+    def row(self, record: Record) -> dict[str, Any]:
+        """A row of the given ``style``, with a prompt column unless ``prompt_format`` is ``implicit``."""
+        record = better_first(record)
+        row = self._texts(record) if self.style == "standard" else self._messages(record)
+        vote = record.votes[0]
+        scores = [next((r.value for r in answer.ratings), None) for answer in record.answers]
+        said = scores[0] - scores[1] if scores[0] is not None and scores[1] is not None else None
+        if vote.annotator != UNKNOWN_ANNOTATOR:
+            row[self.annotator] = vote.annotator
+        if vote.strength is not None and vote.strength != said:
+            row[self.margin] = whole(vote.strength)
+        columns = (self.score_chosen, self.score_rejected), (self.model_chosen, self.model_rejected)
+        for answer, score, score_column, model_column in zip(record.answers, scores, *columns, strict=True):
+            if score is not None:
+                row[score_column] = whole(score)
+            if answer.model is not None:
+                row[model_column] = answer.model
+        if record.images:
+            row[self.images] = list(record.images)
+        return proven(self, record, with_metadata(row, record, (self.prompt, *self._optional())))
 
-    def _cut_turns(self, chosen: list[Turn], rejected: list[Turn]) -> tuple[list[Turn], list[Turn], list[Turn]]:
-        """Cuts two dialogues after their last common question that leaves both sides an answer."""
-        same = 0
-        while same < min(len(chosen), len(rejected)) and chosen[same] == rejected[same]:
-            same += 1
-        if same == len(chosen) == len(rejected):
-            raise BadRowError("identical_sides", f"fields `{self.chosen}` and `{self.rejected}` are the same")
-        end = min(same, len(chosen) - 1, len(rejected) - 1)
-        while end and chosen[end - 1][0] not in ("user", "tool"):
-            end -= 1
-        if not end:
-            raise BadRowError(
-                "prompts_differ", f"fields `{self.chosen}` and `{self.rejected}` do not begin with the same prompt"
-            )
-        return chosen[:end], chosen[end:], rejected[end:]
-
-    def _cut_texts(self, chosen: str, rejected: str) -> tuple[list[Turn], list[Turn], list[Turn]]:
-        """Cuts two texts before the last common word boundary; the white space there belongs to the answers."""
-        if chosen == rejected:
-            raise BadRowError("identical_sides", f"fields `{self.chosen}` and `{self.rejected}` are the same")
-        end = _common(chosen, rejected)
-        while end and not (_starts_word(chosen, end) and _starts_word(rejected, end)):
-            end -= 1
-        if not chosen[:end].strip():
-            raise BadRowError(
-                "prompts_differ", f"fields `{self.chosen}` and `{self.rejected}` do not begin with the same words"
-            )
-        return [("user", chosen[:end])], [("assistant", chosen[end:])], [("assistant", rejected[end:])]
-
-
-def _common(first: str, second: str) -> int:
-    """Length of the common beginning."""
-    low, high = 0, min(len(first), len(second))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if first.startswith(second[:middle]):
-            low = middle
+    def _messages(self, record: Record) -> dict[str, Any]:
+        prompt, offered = chat_turns(record.turns)
+        chosen, rejected = (message_list(answer.turns) for answer in record.answers)
+        if self.prompt_format == "implicit":
+            row = {self.chosen: prompt + chosen, self.rejected: prompt + rejected}
         else:
-            high = middle - 1
-    return low
+            row = {self.prompt: prompt, self.chosen: chosen, self.rejected: rejected}
+        return row if offered is None else {**row, self.tools: offered}
 
-
-def _starts_word(value: str, position: int) -> bool:
-    """Whether white space and then a word begin here, right after a word."""
-    return value[position : position + 1].isspace() and not value[position - 1].isspace()
+    def _texts(self, record: Record) -> dict[str, Any]:
+        prompt, (chosen, rejected) = question(record), map(reply, record.answers)
+        if self.prompt_format == "implicit":
+            return {self.chosen: prompt + chosen, self.rejected: prompt + rejected}
+        return {self.prompt: prompt, self.chosen: chosen, self.rejected: rejected}
