@@ -18,19 +18,24 @@ ACROSS_SPLITS = "near_duplicate_across_splits"
 _VERDICT = pl.Schema({"pair_id": pl.String, "action": pl.String, "code": pl.String, "reason": pl.String})
 
 
-class PairsBlock(PairsSettings):
-    """The ``pairs`` block: how records become comparisons, and which comparisons become pairs."""
+class Merging(PairsSettings):
+    """How records become comparisons."""
 
     duplicates: NearDuplicates | None = NearDuplicates()
     """How near duplicates are found; null looks for none, and splits are dealt by equal words alone."""
+
+
+class PairsBlock(Merging):
+    """The ``pairs`` block: how records become comparisons, and which comparisons become pairs."""
+
     audit: AuditSettings = Field(default_factory=AuditSettings)
     """Which faults are looked for, and what becomes of a comparison that has one."""
     decontamination: Decontamination = Field(default_factory=Decontamination)
     """Benches whose texts must not be trained on."""
 
-    def merging(self) -> PairsSettings:
+    def merging(self) -> Merging:
         """The part that makes comparisons, so that another audit policy leaves them as they are."""
-        return PairsSettings(**{name: getattr(self, name) for name in PairsSettings.model_fields})
+        return Merging(**{name: getattr(self, name) for name in Merging.model_fields})
 
 
 @dataclass(frozen=True)
