@@ -1,6 +1,6 @@
 """Band hashes and similarities computed once: by content id, in the store."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 import polars as pl
@@ -11,6 +11,8 @@ from pref_assets.pairs.duplicates.settings import NearDuplicates
 from pref_assets.pairs.duplicates.words import ALGORITHM
 from pref_assets.settings import digest
 
+BANDS = {"bands": pl.List(pl.Int32), "shingles": pl.Int64}
+SIMILARITY = {"similarity": pl.Float64}
 _APPEND = 200_000
 """Rows between two appends to the store."""
 
@@ -31,15 +33,18 @@ def computed(
     key: str,
     ids: pl.Series,
     compute: Callable[[pl.Series], Iterable[pl.DataFrame]],
+    columns: Mapping[str, pl.DataType | type[pl.DataType]],
 ) -> pl.DataFrame:
     """A row for each of ``ids`` (unique), in that order: from the store where it has one, computed and kept otherwise.
 
     Args:
-        compute: frames with ``id`` and values for the ids it is given, in any order.
+        compute: frames with ``id`` and ``columns`` for the ids it is given, in any order.
     """
     wanted = ids.alias("id").to_frame()
+    if not len(ids):
+        return pl.DataFrame(schema={"id": pl.String, **columns})
     if store is None:
-        found = pl.concat(compute(ids)) if len(ids) else wanted
+        found = pl.concat(compute(ids))
     else:
         missing = store.missing(kind, key, ids)
         for part in _larger(compute(pl.Series("id", missing, pl.String))) if missing else ():

@@ -8,7 +8,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pref_assets.features.store import Store
-from pref_assets.pairs.duplicates.index import as_matrix, bands_key, computed, similarity_key
+from pref_assets.pairs.duplicates.index import BANDS, SIMILARITY, as_matrix, bands_key, computed, similarity_key
 from pref_assets.pairs.duplicates.lsh import Places, candidates
 from pref_assets.pairs.duplicates.settings import NearDuplicates
 
@@ -43,7 +43,7 @@ def similar(
         hashed: frames (id, bands, shingles) of the ids it is given.
         compared: the similarity of each (later, earlier) pair of ids in a frame.
     """
-    index = computed(store, f"{kind}_bands", bands_key(settings), ids, hashed)
+    index = computed(store, f"{kind}_bands", bands_key(settings), ids, hashed, BANDS)
     later, earlier = candidates(as_matrix(index["bands"], settings), settings.candidates)
     edges = pl.DataFrame({"later": ids.gather(later), "earlier": ids.gather(earlier)})
     edges = edges.with_columns(id=pl.concat_str("later", pl.lit(_AND), "earlier")).with_row_index("row")
@@ -58,7 +58,7 @@ def similar(
             frame = edges[block]
             yield frame.select("id", similarity=pl.Series(compared(frame)))
 
-    found = computed(store, f"{kind}_similarity", similarity_key(settings), edges["id"], verified)
+    found = computed(store, f"{kind}_similarity", similarity_key(settings), edges["id"], verified, SIMILARITY)
     similarity = found["similarity"].to_numpy()
     return Similar(later, earlier, similarity).only(similarity >= settings.threshold)
 

@@ -72,5 +72,5 @@ def test_recall_of_the_defaults_is_as_documented() -> None:
 
 
 def test_bands_that_do_not_divide_the_permutations_are_refused() -> None:
-    with pytest.raises(ValidationError, match="permutations .100. must be a multiple of bands .16."):
+    with pytest.raises(ValidationError, match=r"permutations \(100\) must be a multiple of bands \(16\)"):
         NearDuplicates(permutations=100)
