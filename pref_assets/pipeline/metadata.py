@@ -69,14 +69,24 @@ def series(values: Mapping[str, Any]) -> Metadata:
     return dict(found)
 
 
-def counts(frame: pl.DataFrame, column: str) -> dg.MarkdownMetadataValue:
+def counts(frame: pl.DataFrame | pl.LazyFrame, column: str) -> dg.MarkdownMetadataValue:
     """How many rows have each value of ``column``, most frequent first, as a Markdown table."""
-    found = frame.group_by(column).len().sort(["len", column], descending=[True, False])
+    found = frame.lazy().group_by(column).len().sort(["len", column], descending=[True, False]).collect()
     lines = [f"| {column} | rows |", "|---|---|"]
     lines += [f"| {_cell(value)} | {count} |" for value, count in found.head(MAX_COUNTS).iter_rows()]
     if found.height > MAX_COUNTS:
         lines.append(f"| {found.height - MAX_COUNTS} more | {found['len'][MAX_COUNTS:].sum()} |")
     return dg.MetadataValue.md("\n".join(lines) if found.height else "none")
+
+
+def flag_counts(flags: pl.DataFrame, actions: Mapping[str, str]) -> dg.MarkdownMetadataValue:
+    """Every rule with how many pairs it flags, how severe that is and what becomes of them, as a Markdown table."""
+    found = {code: (severity, n) for code, severity, n in flags.group_by("code", "severity").len().iter_rows()}
+    lines = ["| code | severity | pairs | action |", "|---|---|---|---|"]
+    for code, action in sorted(actions.items(), key=lambda each: (-found.get(each[0], ("", 0))[1], each[0])):
+        severity, n = found.get(code, ("", 0))
+        lines.append(f"| {code} | {severity} | {n} | {action} |")
+    return dg.MetadataValue.md("\n".join(lines))
 
 
 def histogram(values: NDArray[np.floating[Any]], title: str, bins: int = 40) -> dg.MarkdownMetadataValue:
