@@ -1,6 +1,7 @@
 """Splits by prompt, decided by content alone: more data never moves a prompt to another split."""
 
 import hashlib
+from collections.abc import Iterator
 
 import polars as pl
 from pydantic import Field, model_validator
@@ -10,6 +11,8 @@ from pref_assets.settings import Settings
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 _BYTES = 8
+_ASCII = bytes(ord(chr(byte).lower()) if byte < 0x80 and chr(byte).isalnum() else 0x20 for byte in range(0x100))
+"""Letters and digits of ASCII in lower case; white space for all else."""
 
 
 class Splits(Settings):
@@ -30,8 +33,7 @@ class Splits(Settings):
 
     def assign(self, prompts: pl.DataFrame) -> pl.DataFrame:
         """The frame with a column ``split``; it needs a column ``messages``."""
-        groups = prompts.select(_group()).to_series()
-        places = pl.Series("place", [self._place(group) for group in groups], dtype=pl.Float64)
+        places = self._places(prompts.select(text_of("messages").fill_null("")).to_series())
         # Test and validation lie at opposite ends, so that changing one share leaves the other split as it was.
         split = (
             pl.when(places < self.test)
@@ -42,14 +44,23 @@ class Splits(Settings):
         )
         return prompts.with_columns(split=split)
 
-    def _place(self, group: str) -> float:
-        """Place of a group in [0, 1), uniform over groups."""
-        digest = hashlib.sha256(f"{self.seed}:{group}".encode()).digest()
-        return int.from_bytes(digest[:_BYTES]) / 2 ** (8 * _BYTES)
+    def _places(self, texts: pl.Series) -> pl.Series:
+        """Place of each text's group in [0, 1), uniform over groups."""
+        seed = b"%d:" % self.seed
+        digests = [hashlib.sha256(seed + group).digest() for group in _groups(texts)]
+        places = [int.from_bytes(digest[:_BYTES]) / 2 ** (8 * _BYTES) for digest in digests]
+        return pl.Series("place", places, dtype=pl.Float64)
 
 
-def _group() -> pl.Expr:
-    """Words of the prompt in lower case; the text itself where it has none."""
-    text = text_of("messages")
-    words = text.str.to_lowercase().str.replace_all(r"[^\p{L}\p{N}]+", " ").str.strip_chars()
-    return pl.when(words == "").then(text).otherwise(words)
+def _groups(texts: pl.Series) -> Iterator[bytes]:
+    """Words of each text in lower case; the text itself where it has none."""
+    beyond_ascii = texts.str.len_bytes() != texts.str.len_chars()
+    words = iter(_words(texts.filter(beyond_ascii)))
+    for text in texts:
+        # Replacing bytes is several times faster than a regular expression, and says the same of ASCII.
+        found = b" ".join(text.encode().translate(_ASCII).split()) if text.isascii() else next(words).encode()
+        yield found or text.encode()
+
+
+def _words(texts: pl.Series) -> pl.Series:
+    return texts.str.to_lowercase().str.replace_all(r"[^\p{L}\p{N}]+", " ").str.strip_chars()

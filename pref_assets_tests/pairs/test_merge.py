@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from pref_assets.pairs.merge import Merged, PairsSettings, merge
+from pref_assets.pairs.merge import Merged, PairsSettings, merge, merge_buckets
 from pref_assets.pairs.pairing import Pairing
-from pref_assets.pairs.schema import COMPLETIONS, PAIR_DROPS, PAIRS, PROMPTS, pair_id
-from pref_assets.pairs.votes import Majority, OneAnnotator, OneDimension
+from pref_assets.pairs.schema import COMPARISONS, COMPLETIONS, PAIR_DROPS, PAIRS, PROMPTS, pair_id
+from pref_assets.pairs.votes import DawidSkene, Majority, OneAnnotator, OneDimension, Weighted
 from pref_assets_tests.pairs.build import read, read_completions, together
 
 DEFAULT = PairsSettings()
@@ -33,11 +33,11 @@ def pair(chosen, rejected, prompt="q", **extra):
 
 def test_tables_have_the_schema_and_are_sorted():
     for result in (merged(read([pair("a", "b"), pair("a", "c"), pair("d", "e", "p")])), merged(read([]))):
-        tables = (PROMPTS, COMPLETIONS, PAIRS, PAIR_DROPS)
-        frames = (result.prompts, result.completions, result.pairs, result.drops)
+        tables = (PROMPTS, COMPLETIONS, COMPARISONS, PAIRS, PAIR_DROPS)
+        frames = (result.prompts, result.completions, result.comparisons, result.pairs, result.drops)
         for table, frame in zip(tables, frames, strict=True):
             assert frame.schema == table.schema
-            assert frame[table.key[0]].is_sorted()
+            assert_frame_equal(frame, frame.sort(table.order or table.key, nulls_last=True))
             assert frame[table.key[0]].is_unique().all()
 
 
@@ -100,7 +100,7 @@ def test_too_small_a_majority_is_unresolved():
     rows = [pair("a", "b"), pair("a", "b"), pair("b", "a")]
     result = merged(read(rows), votes=Majority(min_share=0.7))
     assert result.drops.select("code", "reason").rows() == [
-        ("unresolved", "the chosen side has a share of 0.6667 of the votes, below 0.7")
+        ("unresolved", "the votes give the chosen side a share of 0.6667, below 0.7")
     ]
     assert said(result, result.drops) == [("a", "b")]
     assert merged(read(rows), votes=Majority(min_share=0.6)).pairs.height == 1
@@ -208,17 +208,83 @@ rated = st.fixed_dictionaries(
 @given(
     st.lists(trl, max_size=8),
     st.lists(rated, max_size=4),
-    st.sampled_from(["all", "best_vs_rest", "best_vs_worst", "adjacent"]),
+    st.sampled_from(["all", "best_vs_rest", "best_vs_worst", "adjacent", "random_k"]),
+    st.sampled_from([Majority(ties="keep"), Weighted(annotators={"x": 0.1, "y": 0.7}), DawidSkene()]),
+    st.integers(1, 20),
     st.randoms(use_true_random=False),
 )
-def test_the_order_of_rows_and_batches_does_not_matter(rows, many, rule, random):
-    options = PairsSettings(pairing=Pairing(type=rule), votes=Majority(ties="keep"))
+def test_order_of_rows_and_batches_and_size_of_buckets_do_not_matter(rows, many, rule, votes, size, random):
+    options = PairsSettings(pairing=Pairing(type=rule), votes=votes)
+    # Two rows that say the same and two that cross prompts, so that every policy and the last bucket have work.
+    known = [pair("a", "b", "r", annotator="x"), pair("a", "b", "r", annotator="y"), pair("c", "d", "s")]
+    rows = rows + known
     parts = [read(rows), read_completions(many, uri="many.jsonl", batch="b2"), read(rows, batch="b3")]
-    first = merge(*together(*parts), options)
-    shuffled = [frame.sample(fraction=1, shuffle=True, seed=random.randint(0, 99)) for frame in together(*parts)]
-    second = merge(*shuffled, options)
-    for name in ("prompts", "completions", "pairs", "drops"):
-        assert_frame_equal(getattr(first, name), getattr(second, name), check_exact=True)
+    frames = together(*parts)
+    frames = (*frames[:2], pl.concat([frames[2], crossed(frames[2], frames[1])]))
+    first = merge(*frames, options)
+    shuffled = [frame.sample(fraction=1, shuffle=True, seed=random.randint(0, 99)) for frame in frames]
+    buckets = list(merge_buckets(*(frame.lazy() for frame in shuffled), options, rows=size))
+    assert len(buckets) > 1
+    for name in ("prompts", "completions", "comparisons"):
+        second = pl.concat(getattr(bucket, name) for bucket in buckets)
+        assert_frame_equal(getattr(first, name), second, check_exact=True)
+
+
+def crossed(votes: pl.DataFrame, completions: pl.DataFrame) -> pl.DataFrame:
+    """One vote on completions of two prompts, in the place of the last row."""
+    ends = completions.unique("prompt_id").sort("prompt_id")["completion_id"].to_list()
+    a, b = sorted(ends[:2])
+    last = votes.sort("source", "uri", "row", "batch").tail(1)
+    return last.with_columns(prompt_id=pl.lit(None, pl.String), completion_a=pl.lit(a), completion_b=pl.lit(b))
+
+
+def test_weights_and_reliability_settle_pairs():
+    rows = [pair("a", "b", annotator="x"), pair("b", "a", annotator="y"), pair("b", "a", annotator="z")]
+    heavy = merged(read(rows), votes=Weighted(annotators={"x": 3.0}))
+    assert said(heavy) == [("a", "b")]
+    assert heavy.pairs["p_chosen"].to_list() == [0.6]
+    assert said(merged(read(rows), votes=Weighted(annotators={"x": 3}, other_annotators=0))) == [("a", "b")]
+    # x and w agree on twenty other pairs, against v each time; so x outweighs v, whom majority would call even.
+    shared = [pair(f"good {i}", f"bad {i}", f"p {i}", annotator=who) for i in range(20) for who in ("x", "w")]
+    shared += [pair(f"bad {i}", f"good {i}", f"p {i}", annotator="v") for i in range(20)]
+    contested = [pair("a", "b", annotator="x"), pair("b", "a", annotator="v")]
+    assert merged(read(shared + contested)).drops["code"].to_list() == ["tie"]
+    result = merged(read(shared + contested), votes=DawidSkene())
+    assert ("a", "b") in said(result)
+    assert result.drops.is_empty()
+    assert result.pairs["p_chosen"].is_between(0.9, 1).all()
+
+
+def test_tie_votes_may_count_for_nothing():
+    votes = [{"a": 0, "b": 1, "choice": choice, "annotator": choice} for choice in ("a", "tie")]
+    row = {"prompt": "q", "completions": [{"content": "a"}, {"content": "b"}], "votes": votes}
+    only = {**row, "prompt": "p", "votes": votes[1:]}
+    half = merged(read_completions([row, only]))
+    assert half.pairs["p_chosen"].to_list() == [0.75]
+    none = merged(read_completions([row, only]), votes=Majority(tie_votes="ignore"))
+    assert none.pairs["p_chosen"].to_list() == [1.0]
+    assert half.drops["code"].to_list() == none.drops["code"].to_list() == ["tie"]
+
+
+def test_a_prompt_of_a_group_has_the_split_of_its_first():
+    rows = [pair("a", "b", f"prompt {i}") for i in range(40)]
+    records = together(read(rows))
+    alone = merge(*records, DEFAULT)
+    [held, *_] = alone.prompts.filter(split="test")["prompt_id"]
+    others = alone.prompts.filter(split="train").head(3)["prompt_id"]
+    groups = pl.DataFrame({"prompt_id": others, "group_id": [held] * 3})
+    # Buckets of one prompt: the first of a group lies in another than the rest.
+    parts = list(merge_buckets(*(frame.lazy() for frame in records), DEFAULT, groups, rows=1))
+    prompts = pl.concat(part.prompts for part in parts)
+    compared = pl.concat(part.comparisons for part in parts)
+    of_group = prompts.filter(pl.col("prompt_id").is_in([held, *others]))
+    assert (set(of_group["group_id"]), set(of_group["split"]), of_group.height) == ({held}, {"test"}, 4)
+    assert set(compared.filter(pl.col("prompt_id").is_in(others.implode()))["split"]) == {"test"}
+    rest = prompts.filter(~pl.col("prompt_id").is_in(others.implode()))
+    assert_frame_equal(rest, alone.prompts.join(rest, on="prompt_id", how="semi", maintain_order="left"))
+    lost = groups.with_columns(group_id=pl.lit("f" * 32))
+    with pytest.raises(ValueError, match="3 prompts are in groups of prompts that are not there"):
+        merge(*records, DEFAULT, lost)
 
 
 @settings(max_examples=30, deadline=None)

@@ -108,10 +108,66 @@ def test_the_same_row_in_two_batches_counts_once():
 def test_too_many_completions_for_all_pairs_is_an_error_that_names_the_prompt():
     many = row({str(i): {"x": i} for i in range(5)})
     assert len(votes(Pairing(max_completions=5), many)) == 10
-    with pytest.raises(ValueError, match=r"5 rated completions.*max_completions=4"):
-        votes(Pairing(max_completions=4), many)
+    for rule in ("all", "random_k"):
+        with pytest.raises(ValueError, match=r"5 rated completions.*max_completions=4"):
+            votes(Pairing(type=rule, max_completions=4), many)
     assert len(votes(Pairing(type="adjacent", max_completions=4), many)) == 4
 
 
 def test_no_ratings_no_votes():
     assert votes(Pairing(), {"prompt": "q", "completions": [{"content": "a"}]}) == []
+
+
+def test_close_means_are_no_pair_where_ties_are_dropped():
+    # Means: w 4, s 3, t 3, u 0. The annotators of s and t differ by 2 both ways.
+    rated = row({"w": {"x": 4, "y": 4}, "s": {"x": 4, "y": 2}, "t": {"x": 2, "y": 4}, "u": {"x": 0, "y": 0}})
+
+    def pairs(**options):
+        found = votes(Pairing(ties="drop", **options), rated)
+        return sorted({"".join(sorted(vote[0].split("=") if "=" in vote[0] else vote[:2])) for vote in found})
+
+    assert pairs() == ["su", "sw", "tu", "tw", "uw"]
+    assert pairs(min_gap=1.5) == ["su", "tu", "uw"]
+    assert pairs(type="best_vs_rest", min_gap=1.5) == ["uw"]
+    assert pairs(type="best_vs_worst", min_gap=4.5) == []
+    assert len(pairs(type="adjacent")) == 2
+    assert set(pairs(type="random_k", k=2, min_gap=1.5)) < {"su", "tu", "uw"}
+
+
+def chosen_at_random(frames, **options):
+    found = Pairing(type="random_k", **options).votes(frames)
+    return set(found.select("completion_a", "completion_b").iter_rows())
+
+
+def test_random_pairs_depend_on_the_prompt_and_the_seed_alone():
+    rows = [row({f"{i} {j}": {"x": j} for j in range(6)}, prompt=f"q{i}") for i in range(30)]
+    frames = read_completions(rows).completions
+    whole = chosen_at_random(frames, k=3)
+    assert len(whole) == 90
+    assert chosen_at_random(frames.sample(fraction=1, shuffle=True, seed=1), k=3) == whole
+    some = read_completions(rows[10:20]).completions
+    assert chosen_at_random(some, k=3) < whole
+    assert chosen_at_random(frames, k=2) < whole
+    other = chosen_at_random(frames, k=3, seed=1)
+    # By chance 90 x 3/15 = 18 pairs are the same, with a standard deviation of about 4.
+    assert len(other & whole) < 40
+    assert len(chosen_at_random(frames, k=99)) == 30 * 15
+
+
+def test_every_pair_of_a_prompt_is_as_likely():
+    rows = [row({f"{i} {j}": {"x": j} for j in range(4)}, prompt=f"q{i}") for i in range(600)]
+    records = read_completions(rows).completions
+    place = dict(records.select("completion_id", "position").iter_rows())
+    found = [tuple(sorted((place[a], place[b]))) for a, b in chosen_at_random(records)]
+    counts = {pair: found.count(pair) for pair in set(found)}
+    # Six pairs, 100 of each expected with a standard deviation of 9; five of them are allowed.
+    assert len(counts) == 6
+    assert all(abs(count - 100) < 45 for count in counts.values())
+
+
+def test_more_completions_only_put_their_own_pairs_in_the_place_of_others():
+    few = read_completions([row({str(j): {"x": j} for j in range(5)})]).completions
+    more = read_completions([row({str(j): {"x": j} for j in range(7)})]).completions
+    before, after = chosen_at_random(few, k=4), chosen_at_random(more, k=4)
+    known = set(few["completion_id"])
+    assert {pair for pair in after if set(pair) <= known} <= before
