@@ -176,8 +176,8 @@ class _Sorter:
         run = self._sorted(self._taken())
         samples = run.select(self._order).gather_every(max(1, run.height // self._limits.samples))
         self._samples.append(samples.with_columns(pl.lit(self._loads(run) / samples.height).alias(_LOAD)))
-        path = self._folder / f"run-{len(self._runs):05d}.parquet"
-        run.write_parquet(path, compression="lz4", row_group_size=self._limits.run_group_rows, statistics=False)
+        path = self._folder / f"run-{len(self._runs):05d}.arrow"
+        run.write_ipc(path, record_batch_size=self._limits.run_group_rows)
         self._runs.append(path)
 
     def _merged(self) -> Iterator[pl.DataFrame]:
@@ -186,7 +186,7 @@ class _Sorter:
         cuts = [self._cuts(run, bounds) for run in self._runs]
         for place in range(bounds.height + 1):
             pieces = [
-                pl.scan_parquet(run, glob=False).slice(cut[place], cut[place + 1] - cut[place]).collect()
+                pl.scan_ipc(run).slice(cut[place], cut[place + 1] - cut[place]).collect()
                 for run, cut in zip(self._runs, cuts, strict=True)
                 if cut[place + 1] > cut[place]
             ]
@@ -202,7 +202,7 @@ class _Sorter:
 
     def _cuts(self, run: Path, bounds: pl.DataFrame) -> list[int]:
         """Row numbers at which the ranges begin in a run, and its height. A row equal to a bound is after it."""
-        keys = pl.read_parquet(run, columns=self._order, glob=False).select(self._order)
+        keys = pl.read_ipc(run, columns=self._order).select(self._order)
         marked = pl.concat(
             [bounds.with_columns(pl.lit(True).alias(_BOUND)), keys.with_columns(pl.lit(False).alias(_BOUND))]
         )
