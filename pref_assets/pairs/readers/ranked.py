@@ -23,36 +23,16 @@ from pref_assets.pairs.readers.record import (
 from pref_assets.pairs.readers.tagged import is_transcript, transcript, transcript_turns
 from pref_assets.pairs.readers.writing import message_list, proven, question, reply, whole
 
+_KEEPS = (
+    "Every answer with its model; its rank as a rating, with the sign turned where the lowest rank is the best, so "
+    "that more is better; its reward as a rating of dimension `reward`. Equal ranks are ties. The rest is metadata. "
+    "Which pairs the list makes is said in `pairs.pairing`."
+)
 
-class RankedSource(Source):
-    """Rows ``{prompt, answers: [{answer, model, rank}]}``, best rank 1, as in Nectar (Zhu et al. 2023).
 
-    The prompt is text, a transcript with ``\\n\\nHuman:`` and ``\\n\\nAssistant:``, or messages; an answer is text or
-    messages. For NeMo-RL's ``{context, completions: [{rank, completion, reward}]}`` say ``prompt: context``,
-    ``answers: completions``, ``answer: completion``, ``style: messages``.
-    """
+class RankedLists(Source):
+    """What ranked lists share; the fields' names are settings."""
 
-    example: ClassVar[tuple[dict[str, Any], ...]] = (
-        {
-            "prompt": "\n\nHuman: What do bees make?\n\nAssistant: ",
-            "answers": [
-                {"answer": "Honey, and wax for the comb.", "model": "model-one", "rank": 1.0},
-                {"answer": "Honey.", "model": "model-two", "rank": 2.0},
-                {"answer": "Silk.", "model": "model-three", "rank": 3.0},
-            ],
-            "turns": 1,
-            "num_responses": 3,
-            "source": ["invented"],
-            "good_natured": True,
-        },
-    )
-    keeps: ClassVar[str] = (
-        "Every answer with its model; its rank as a rating, with the sign turned where the lowest rank is the best, "
-        "so that more is better; its reward as a rating of dimension `reward`. Equal ranks are ties. The rest is "
-        "metadata. Which pairs the list makes is said in `pairs.pairing`."
-    )
-
-    type: Literal["ranked"] = "ranked"
     prompt: str = "prompt"
     """Field of the prompt."""
     answers: str = "answers"
@@ -68,7 +48,7 @@ class RankedSource(Source):
     best: Literal["lowest", "highest"] = "lowest"
     """Which rank is the best."""
     annotator: str = Field(default=UNKNOWN_ANNOTATOR, min_length=1)
-    """Who ranked (Nectar: ``gpt-4``)."""
+    """Who ranked."""
     dimension: str = Field(default=OVERALL, min_length=1)
     """What the ranking is about."""
     style: Literal["transcript", "text", "messages"] = "transcript"
@@ -133,3 +113,56 @@ class RankedSource(Source):
     def _value(self, rank: float) -> float:
         """A rank as a rating, and back; zero keeps its sign off."""
         return rank if self.best == "highest" else 0.0 - rank
+
+
+class RankedSource(RankedLists):
+    """Rows ``{prompt, answers: [{answer, model, rank}]}``, best rank 1, as in Nectar (Zhu et al. 2023, whose judge was
+    GPT-4).
+
+    The prompt is text, a transcript with ``\\n\\nHuman:`` and ``\\n\\nAssistant:``, or messages; an answer is text or
+    messages.
+    """
+
+    example: ClassVar[tuple[dict[str, Any], ...]] = (
+        {
+            "prompt": "\n\nHuman: What do bees make?\n\nAssistant: ",
+            "answers": [
+                {"answer": "Honey, and wax for the comb.", "model": "model-one", "rank": 1.0},
+                {"answer": "Honey.", "model": "model-two", "rank": 2.0},
+                {"answer": "Silk.", "model": "model-three", "rank": 3.0},
+            ],
+            "turns": 1,
+            "num_responses": 3,
+            "source": ["invented"],
+            "good_natured": True,
+        },
+    )
+    keeps: ClassVar[str] = _KEEPS
+
+    type: Literal["ranked"] = "ranked"
+
+
+class NemoRlSource(RankedLists):
+    """Rows ``{context, completions: [{rank, completion, reward}]}`` of NeMo-RL's preference data: lists of messages,
+    and the lowest rank, 0, for the best."""
+
+    example: ClassVar[tuple[dict[str, Any], ...]] = (
+        {
+            "context": [{"role": "user", "content": "What do bees make?"}],
+            "completions": [
+                {"rank": 0, "completion": [{"role": "assistant", "content": "Honey."}], "reward": 1.5},
+                {"rank": 1, "completion": [{"role": "assistant", "content": "Silk."}]},
+            ],
+        },
+    )
+    keeps: ClassVar[str] = _KEEPS
+
+    type: Literal["nemo_rl"] = "nemo_rl"
+    prompt: str = "context"
+    """Field of the prompt."""
+    answers: str = "completions"
+    """Field of the list of answers."""
+    answer: str = "completion"
+    """Field, in an answer, of what it says."""
+    style: Literal["transcript", "text", "messages"] = "messages"
+    """How prompts and answers are written back; reading recognises all three."""
