@@ -6,6 +6,7 @@ field that is not there is an error instead of an empty value.
 
 import difflib
 import json
+import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Annotated, Any
@@ -13,9 +14,9 @@ from typing import Annotated, Any
 from jinja2 import StrictUndefined, TemplateError, UndefinedError, nodes
 from jinja2.parser import Parser
 from jinja2.runtime import Undefined
-from jinja2.sandbox import SandboxedEnvironment
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import consume, missing
-from pydantic import AfterValidator, BeforeValidator, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 from pref_assets.pairs.readers.columns_functions import FILTERS, FUNCTIONS
 from pref_assets.pairs.readers.record import BadRowError
@@ -28,11 +29,14 @@ Evaluate = Callable[[Scope], Any]
 ROW, FILE = "row", "file"
 """Names that every expression has: the whole row, and the name of its file."""
 _METHODS = frozenset({"get", "items", "keys", "values"})
+_VALUE = "_value_"
+"""Where a template leaves the value of its expression."""
 _FUNCTION = "_function_"
 """Prefix of functions in the scope, so that a field of the same name hides none."""
 _KEYWORDS = frozenset(
     {"true", "false", "none", "True", "False", "None", "and", "or", "not", "in", "is", "if", "else", ROW, FILE}
 )
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _SHOWN = 120
 
 
@@ -51,10 +55,10 @@ class _Missing(StrictUndefined):
 
 
 def _named(value: Any) -> str:
-    return f"a {json_type(value)}" if isinstance(value, (dict, str, bool, int, float, type(None))) else "the value"
+    return f"the {json_type(value)}" if isinstance(value, (dict, str, bool, int, float, type(None))) else "the value"
 
 
-class _Environment(SandboxedEnvironment):
+class _Environment(ImmutableSandboxedEnvironment):
     """Jinja's sandbox, in which ``x.name`` and ``x['name']`` of an object always mean its field."""
 
     def getattr(self, obj: Any, attribute: str) -> Any:
@@ -119,12 +123,13 @@ def compiled(source: str) -> Evaluate:
         parser = Parser(_ENVIRONMENT, source, state="variable")
         tree = parser.parse_expression()
         if not parser.stream.eos:
-            raise ValueError(f"expression `{source}`: cannot read on from {str(parser.stream.current)!r}")
+            raise ValueError(f"expression `{source}`: cannot read on at {str(parser.stream.current)!r}")
         tree.set_environment(_ENVIRONMENT)
         _check_names(tree, source)
         return _direct(tree) or _template(tree)
     except TemplateError as error:
-        raise ValueError(f"expression `{source}`: {error.message}") from error
+        said = str(error.message).replace("end of template", "end of the expression")
+        raise ValueError(f"expression `{source}`: {said}") from error
 
 
 def _check_names(tree: nodes.Expr, source: str) -> None:
@@ -165,13 +170,13 @@ def _direct(tree: nodes.Node) -> Evaluate | None:
 
 
 def _template(tree: nodes.Expr) -> Evaluate:
-    body: list[nodes.Node] = [nodes.Assign(nodes.Name("result", "store"), tree, lineno=1)]
+    body: list[nodes.Node] = [nodes.Assign(nodes.Name(_VALUE, "store"), tree, lineno=1)]
     template = _ENVIRONMENT.from_string(nodes.Template(body, lineno=1))
 
     def run(scope: Scope) -> Any:
         context = template.new_context(scope, shared=True)
         consume(template.root_render_func(context))
-        return context.vars["result"]
+        return context.vars[_VALUE]
 
     return run
 
@@ -182,6 +187,8 @@ def _source(value: Any) -> Any:
         return literal(value)
     if isinstance(value, (dict, list)):
         raise ValueError("an expression is text; put it in quotes when it begins with [ or {")
+    if value is None:
+        raise ValueError("the expression is missing; null is written `none`")
     return value
 
 
@@ -209,6 +216,8 @@ def _check(source: str) -> str:
 
 
 def _check_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no name: letters, digits and underscores, a letter first")
     if name in _KEYWORDS:
         raise ValueError(f"{name!r} has a meaning of its own in expressions; choose another name")
     return name
@@ -222,5 +231,5 @@ ListExpression = Annotated[
     str, BeforeValidator(_listed), AfterValidator(_check), WithJsonSchema({"type": ["string", "array"]})
 ]
 """An expression that gives a list, or a list of plain values."""
-VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$"), AfterValidator(_check_name)]
+VariableName = Annotated[str, AfterValidator(_check_name)]
 """A name that expressions can use."""
