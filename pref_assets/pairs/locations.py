@@ -1,16 +1,34 @@
-"""Where preference data lies: files, folders, package data, and data sets on the Hugging Face hub."""
+"""Where preference data lies: files, folders, package data, object stores, and data sets on the Hugging Face hub."""
 
+import errno
+import fnmatch
 import glob
 import hashlib
+import json
+import os
 import re
+import stat
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pref_assets.models.reference import PACKAGE, package_path
 
 HUB = "hf://"
-SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
+SUFFIXES = (
+    ".jsonl",
+    ".jsonl.gz",
+    ".json",
+    ".json.gz",
+    ".csv",
+    ".csv.gz",
+    ".parquet",
+    ".arrow",
+    ".feather",
+    ".zip",
+)
 _UNFINISHED = (".tmp", ".part", "~")
+_REMOTE = re.compile(r"(?!hf:|package:)[a-z][a-z0-9+.-]+://.+")
 _HUB = re.compile(r"hf://(?P<name>[^/@:]+/[^/@:]+)(?:/(?P<config>[^@:]+))?(?:@(?P<revision>[^:]+))?(?::(?P<split>.+))?")
 
 
@@ -43,6 +61,11 @@ def is_hub(location: str) -> bool:
     return location.startswith(HUB)
 
 
+def is_remote(location: str) -> bool:
+    """Whether the location is a URL of an object store."""
+    return _REMOTE.fullmatch(location) is not None
+
+
 def parse_hub(location: str) -> HubLocation:
     """Reads ``hf://org/name[/config][@revision][:split]``.
 
@@ -58,34 +81,42 @@ def parse_hub(location: str) -> HubLocation:
 def find_files(location: str) -> list[tuple[str, Path]]:
     """``(uri, path)`` of every data file of a local location, sorted by uri, without reading any.
 
-    The location is a file, a folder (its own files, not its subfolders'), a glob (``data/**/*.jsonl.gz``), or either
-    inside an installed package (``package://module/folder``). Other file types, dot files and unfinished copies
-    (``*.tmp``, ``*.part``, ``*~``) are skipped. Uris keep the location as written, so that a relative location gives
-    the same uris on every machine.
+    The location is a file, a folder (its own files, not its subfolders'; or one that ``datasets`` saved: its Arrow
+    files), a glob (``data/**/*.jsonl.gz``), or any of these inside an installed package (``package://module/folder``).
+    Other file types, dot files and unfinished copies (``*.tmp``, ``*.part``, ``*~``) are skipped; links that lead
+    nowhere are not, so that `source_file` can name them. Uris keep the location as written, so that a relative location
+    gives the same uris on every machine. A glob enters each folder once, whatever links lead to it.
 
     Raises:
         LocationError: nothing is there, or a single named file is of a type that cannot be read.
         ModelNotFoundError: the package is not installed or has no such path.
     """
-    if is_hub(location):
-        raise LocationError(f"{location}: a hub location has no local files; read it with read_hub")
+    if is_hub(location) or is_remote(location):
+        raise LocationError(f"{location}: only files on this machine can be read here; download them first")
     if location.startswith(PACKAGE):
         root = package_path(location)
         return [(_below(location, root, path), path) for path in _data_files(location, root)]
     root = Path(location).expanduser()
-    if root.exists():
+    if os.path.lexists(root):
         return [(_below(location, root, path), path.absolute()) for path in _data_files(location, root)]
     if glob.has_magic(location):
-        matches = (Path(match) for match in glob.iglob(str(root), recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
-        return sorted((path.as_posix(), path.absolute()) for path in matches if _is_data_file(path))
+        return sorted((path.as_posix(), path.absolute()) for path in _matches(root) if _is_data_file(path))
     raise LocationError(f"{location}: no such file or folder (looked at {root.absolute()})")
 
 
 def source_file(uri: str, path: Path) -> SourceFile:
-    """The file with its size and SHA-256."""
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return SourceFile(uri=uri, path=path, sha256=digest, size=path.stat().st_size)
+    """The file with its size and SHA-256. Raises ``LocationError`` when it is no file that can be read."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise LocationError(f"{uri}: no regular file but a pipe, socket or device; copy its data to a file")
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            size = os.fstat(stream.fileno()).st_size
+    except LocationError:
+        raise
+    except OSError as error:
+        raise LocationError(f"{uri}: {_why(path, error)}") from error
+    return SourceFile(uri=uri, path=path, sha256=digest, size=size)
 
 
 def list_files(location: str) -> list[SourceFile]:
@@ -93,18 +124,74 @@ def list_files(location: str) -> list[SourceFile]:
     return [source_file(uri, path) for uri, path in find_files(location)]
 
 
+def _why(path: Path, error: OSError) -> str:
+    if error.errno == errno.ELOOP:
+        return "a link that leads back to itself; remove it"
+    if error.errno == errno.ENOENT and path.is_symlink():
+        return f"a link to {os.readlink(path)}, which is not there; remove it or put the file back"  # noqa: PTH115
+    return f"cannot be read ({error.strerror}); check that it is there and may be read"
+
+
 def _data_files(location: str, root: Path) -> list[Path]:
     if root.is_dir():
-        return sorted(path for path in root.iterdir() if _is_data_file(path))
+        saved = _saved_files(location, root)
+        return saved or sorted(path for path in root.iterdir() if _is_data_file(path))
     if not _is_data_file(root):
         raise LocationError(f"{location}: cannot read {root.name!r}; readable are {', '.join(SUFFIXES)}")
     return [root]
 
 
+def _saved_files(location: str, root: Path) -> list[Path]:
+    """Arrow files of a folder that ``datasets`` saved, in order; none for another folder."""
+    try:
+        if (root / "dataset_dict.json").is_file():
+            splits = json.loads((root / "dataset_dict.json").read_text())["splits"]
+            return [path for split in sorted(splits) for path in _saved_files(location, root / str(split))]
+        if (root / "state.json").is_file() and (root / "dataset_info.json").is_file():
+            files = json.loads((root / "state.json").read_text())["_data_files"]
+            return [root / Path(file["filename"]).name for file in files]
+    except (ValueError, KeyError, TypeError) as error:
+        raise LocationError(f"{location}: a saved data set whose description is damaged ({error!r})") from error
+    return []
+
+
 def _is_data_file(path: Path) -> bool:
-    name = path.name
-    return path.is_file() and not name.startswith(".") and not name.endswith(_UNFINISHED) and name.endswith(SUFFIXES)
+    """By its name; a link that leads nowhere counts, a folder does not."""
+    name = path.name.lower()
+    known = not name.startswith(".") and not name.endswith(_UNFINISHED) and name.endswith(SUFFIXES)
+    return known and not path.is_dir()
+
+
+def _matches(pattern: Path) -> Iterator[Path]:
+    """Files that a pattern with ``*``, ``?``, ``[…]`` and ``**`` names; every folder is entered once."""
+    parts = pattern.parts
+    fixed = next(index for index, part in enumerate(parts) if glob.has_magic(part))
+    root = Path(*parts[:fixed])
+    seen: set[tuple[int, int]] = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        here = Path(folder)
+        status = here.stat()
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        depth = len(here.relative_to(root).parts)
+        open_ended = "**" in parts[fixed:] or depth < len(parts) - fixed - 1
+        folders[:] = sorted(name for name in folders if open_ended)
+        below = here.relative_to(root).parts
+        yield from (here / name for name in sorted(files) if _fits((*below, name), parts[fixed:]))
+
+
+def _fits(names: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Whether path segments fit a pattern's; ``**`` stands for any number of them, none of which is hidden."""
+    if not pattern:
+        return not names
+    if pattern[0] == "**":
+        return _fits(names, pattern[1:]) or (bool(names) and not names[0].startswith(".") and _fits(names[1:], pattern))
+    if not names or (names[0].startswith(".") and not pattern[0].startswith(".")):
+        return False
+    return fnmatch.fnmatchcase(names[0], pattern[0]) and _fits(names[1:], pattern[1:])
 
 
 def _below(location: str, root: Path, path: Path) -> str:
-    return location if path == root else f"{location.rstrip('/')}/{path.name}"
+    return location if path == root else f"{location.rstrip('/')}/{path.relative_to(root).as_posix()}"

@@ -7,17 +7,16 @@ import polars as pl
 
 from pref_assets.pairs.locations import is_hub
 from pref_assets.pairs.media import MediaStore
+from pref_assets.pairs.places import place_of
 from pref_assets.pairs.reading.errors import UnreadableError
 from pref_assets.pairs.reading.files import file_parts
 from pref_assets.pairs.reading.hub import hub_parts
 from pref_assets.pairs.reading.limits import ReadingLimits
 from pref_assets.pairs.reading.parse import RowFault, json_type, parse_row
 from pref_assets.pairs.reading.rows import raw_frames
-from pref_assets.pairs.reading.streams import Place
 from pref_assets.pairs.schema import RAW
 
 __all__ = [
-    "Place",
     "ReadingLimits",
     "RowFault",
     "UnreadableError",
@@ -47,7 +46,7 @@ def read_chunks(
     JSON lines are numbered by line (blank lines count but hold no row), elements of a JSON list and rows of tables by
     position; numbers start at 1. A row that is no usable JSON object keeps its text, or the beginning of it, and gets
     a code: ``not_utf8``, ``not_json``, ``not_an_object``, ``not_finite``, ``duplicate_key``, ``too_long``,
-    ``wrong_columns`` (CSV), or ``unreadable_member`` (row 0: a whole file in a zip archive).
+    ``wrong_columns`` or ``not_csv`` (CSV), or ``unreadable_member`` (row 0: a whole file in a zip archive).
 
     Args:
         place: a path on this machine, a URL for fsspec, or a hub location.
@@ -65,7 +64,7 @@ def read_chunks(
     if isinstance(place, str) and is_hub(place):
         parts = hub_parts(place, uri, media)
     else:
-        parts = file_parts(place, uri, limits, media)
+        parts = file_parts(place_of(place) if isinstance(place, str) else place, uri, limits, media)
     return raw_frames(parts, source, batch, rows, limits)
 
 

@@ -41,7 +41,7 @@ class _Window:
     """A moving view of a text: what is before the position is forgotten."""
 
     def __init__(self, stream: BinaryIO, limits: ReadingLimits) -> None:
-        self._stream = io.TextIOWrapper(cast(io.BufferedIOBase, stream), "utf-8", errors=_STRAY, newline="")
+        self._stream = io.TextIOWrapper(cast(io.BufferedReader, stream), "utf-8", errors=_STRAY, newline="")
         self._text = ""
         self._start = 0
         self._most = limits.max_row_bytes

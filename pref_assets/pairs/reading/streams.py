@@ -8,11 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from pref_assets.pairs.places import Place
 from pref_assets.pairs.reading.errors import UnreadableError
 from pref_assets.pairs.reading.limits import ReadingLimits
 
-Place = Path | str
-"""A path on this machine, or a URL that fsspec opens."""
 _BUFFER = 1 << 18
 _HEAD = 4096
 _BOM = b"\xef\xbb\xbf"
