@@ -37,6 +37,8 @@ class Source(Settings):
 
     example: ClassVar[tuple[dict[str, Any], ...]] = ()
     """Rows of the format, for the documentation and the tests: each is read, and written back where there is a way."""
+    example_settings: ClassVar[dict[str, Any]] = {}
+    """What the settings must say, beyond a location, to read the examples."""
     keeps: ClassVar[str] = ""
     """What of a row is kept and where, and what is not, in a sentence or two, for the documentation."""
 

@@ -43,13 +43,28 @@ class ColumnsSource(Source):
     quarantine; ``row.get('name')`` is null instead. ``file`` is the name of the row's file.
 
     Functions: ``range(5)``, ``enumerate(list)``, ``zip(one, other)``, ``pairs(n)`` (every two places of n answers),
-    ``walk(root, 'replies')`` (nodes of a tree, each ``{node, path}``), ``turns(list, role=…, content=…, roles={…})``
-    (messages with other field names) and ``transcript(text, {'Human': 'user', 'Assistant': 'assistant'})``.
+    ``walk(root, 'replies')`` (nodes of a tree, each ``{node, path}``), ``turns(list, role='from', content='value',
+    roles=dict(human='user'))`` (messages whose fields and speakers have other names), ``transcript(text,
+    dict(Human='user', Assistant='assistant'))`` (one text with all turns) and ``dict(name=value)``.
+
+    In YAML, an expression with ``: `` or `` #`` in it, or one that begins with a quote or a bracket, goes in quotes.
     """
 
     example: ClassVar[tuple[dict[str, Any], ...]] = (
         {"question": "Which is larger, 3 or 5?", "left": "5", "right": "3", "workers": ["w1", "w2"], "votes": [1, 0]},
     )
+    example_settings: ClassVar[dict[str, Any]] = {
+        "prompt": "question",
+        "answers": [{"text": "left"}, {"text": "right"}],
+        "votes": [
+            {
+                "each": {"ballot": "zip(workers, votes)"},
+                "annotator": "ballot[0]",
+                "choice": "ballot[1]",
+                "choices": {1: "a", 0: "b"},
+            }
+        ],
+    }
     keeps: ClassVar[str] = (
         "What the settings name, each expression in its place. Fields that no expression names are only in the raw "
         "rows; name them under `metadata` to keep them with the prompt. There is no way back."
