@@ -82,6 +82,28 @@ class Staged:
         return self.scan().head(n).collect()
 
 
+class Stage:
+    """Staging in the making: frames go in by ``add``, and ``finish`` gives what they make together."""
+
+    def __init__(self, folder: Path, table: Table, batch: str | None, limits: Limits) -> None:
+        self._table = table
+        self._batch = batch
+        self._hasher = ContentHasher(table.schema)
+        self._sorter = _Sorter(folder, _order(table, batch), limits)
+
+    def add(self, frame: pl.DataFrame) -> None:
+        """Takes the rows in. Raises ``ValueError`` when they do not conform, or are of another batch."""
+        conformed = self._table.conform(frame)
+        check_batch(conformed, self._table, self._batch)
+        self._hasher.add(conformed)
+        self._sorter.add(conformed if self._batch is None else conformed.drop(BATCH))
+
+    def finish(self) -> Staged:
+        """Everything that was added, sorted and hashed."""
+        parts = self._sorter.finish()
+        return Staged(self._table, self._batch, self._hasher.hexdigest(), self._hasher.rows, parts)
+
+
 def stage(folder: Path, table: Table, frames: Iterable[pl.DataFrame], batch: str | None, limits: Limits) -> Staged:
     """Writes frames into ``folder`` in the table's order, with their hash, in bounded memory.
 
@@ -96,17 +118,10 @@ def stage(folder: Path, table: Table, frames: Iterable[pl.DataFrame], batch: str
         ValueError: a frame does not conform, or holds rows of another batch.
         OSError, polars.exceptions.PolarsError: the disk is full or cannot be written.
     """
-    hasher = ContentHasher(table.schema)
-
-    def checked() -> Iterator[pl.DataFrame]:
-        for frame in frames:
-            conformed = table.conform(frame)
-            check_batch(conformed, table, batch)
-            hasher.add(conformed)
-            yield conformed
-
-    parts = write_sorted(folder, table, checked(), batch, limits)
-    return Staged(table, batch, hasher.hexdigest(), hasher.rows, parts)
+    staging = Stage(folder, table, batch, limits)
+    for frame in frames:
+        staging.add(frame)
+    return staging.finish()
 
 
 def check_batch(frame: pl.DataFrame, table: Table, batch: str | None) -> None:
@@ -124,11 +139,14 @@ def write_sorted(
     folder: Path, table: Table, frames: Iterable[pl.DataFrame], batch: str | None, limits: Limits
 ) -> tuple[Part, ...]:
     """Conformed frames as Parquet files in the table's order."""
-    order = [name for name in table.order or table.key if batch is None or name != BATCH]
-    sorter = _Sorter(folder, order, limits)
+    sorter = _Sorter(folder, _order(table, batch), limits)
     for frame in frames:
         sorter.add(frame if batch is None else frame.drop(BATCH))
     return sorter.finish()
+
+
+def _order(table: Table, batch: str | None) -> list[str]:
+    return [name for name in table.order or table.key if batch is None or name != BATCH]
 
 
 class _Sorter:

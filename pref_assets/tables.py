@@ -9,7 +9,7 @@ ever: nothing here deletes files, and the tables are configured so that Delta's 
 import errno
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ import polars as pl
 
 from pref_assets.commits import Commit, StoredColumnsError, commit, commits, state
 from pref_assets.pairs.schema import Table, content_hash
-from pref_assets.staging import BATCH, Limits, Part, Staged, check_batch, lasting, scratch, stage, write_sorted
+from pref_assets.staging import BATCH, Limits, Part, Stage, Staged, check_batch, lasting, scratch, stage, write_sorted
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -85,6 +85,18 @@ class TableStore:
         """
         with _explained(self.staging, "written"):
             return stage(lasting(self.staging), table, frames, batch, self.limits)
+
+    def stage_together(
+        self, tables: Mapping[str, Table], frames: Iterable[Mapping[str, pl.DataFrame]], batch: str | None = None
+    ) -> dict[str, Staged]:
+        """Several tables staged in one pass over frames that each hold rows of some of them; as ``stage``."""
+        stages = {name: Stage(lasting(self.staging), table, batch, self.limits) for name, table in tables.items()}
+        for each in frames:
+            with _explained(self.staging, "written"):
+                for name, frame in each.items():
+                    stages[name].add(frame)
+        with _explained(self.staging, "written"):
+            return {name: each.finish() for name, each in stages.items()}
 
     def write(
         self,
