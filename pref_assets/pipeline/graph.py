@@ -5,6 +5,7 @@ import dagster as dg
 from pref_assets.pipeline.assets import (
     checkpoints,
     clusters,
+    curation,
     evaluations,
     features,
     pairs,
@@ -19,7 +20,7 @@ from pref_assets.pipeline.sensors import sensors
 from pref_assets.pipeline.spec import PipelineSpec
 from pref_assets.pipeline.training_checks import training_checks
 
-STAGES = (raw, pairs, features, clusters, scores, subsets, checkpoints, evaluations, reports)
+STAGES = (raw, pairs, curation, features, clusters, scores, subsets, checkpoints, evaluations, reports)
 
 
 def pipeline_definitions(spec: PipelineSpec) -> dg.Definitions:

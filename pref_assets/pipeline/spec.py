@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints, model_validator
 from pref_assets.clustering import ClustererConfig
 from pref_assets.evaluation import EvaluationConfig
 from pref_assets.features import EmbedderConfig
-from pref_assets.pairs.merge import PairsSettings
+from pref_assets.pairs.curation import PairsBlock
 from pref_assets.pairs.readers import SourceConfig
 from pref_assets.scoring import RewardModelConfig, ScorerConfig
 from pref_assets.selection import SelectorConfig
@@ -43,8 +43,8 @@ class PipelineSpec(Settings):
     """What the experiment asks, in a sentence."""
     sources: dict[Name, SourceConfig] = Field(min_length=1)
     """Where preference data comes from, and how to read it."""
-    pairs: PairsSettings = PairsSettings()
-    """How records become pairs: pairing rule, vote policy, splits, drops."""
+    pairs: PairsBlock = PairsBlock()
+    """How records become pairs: pairing rule, vote policy, splits, duplicates, audit, benches to keep out."""
     embeddings: dict[Name, EmbedderConfig] = Field(default_factory=dict)
     """Vectors of completions."""
     clusters: dict[Name, ClustererConfig] = Field(default_factory=dict)

@@ -1,102 +1,146 @@
-"""Pairs: the votes of all batches merged into prompts, completions and oriented comparisons."""
+"""Pairs: the records of all batches merged into prompts, completions and comparisons, each stored once."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import dagster as dg
 import polars as pl
 
-from pref_assets.pairs.merge import merge
-from pref_assets.pairs.schema import COMPLETIONS, PAIR_DROPS, PAIRS, PROMPTS, Table
+from pref_assets.features.store import Store
+from pref_assets.home import Home
+from pref_assets.pairs.duplicates import prompt_duplicates
+from pref_assets.pairs.merge import Merged, merge_buckets
+from pref_assets.pairs.schema import (
+    COMPARISONS,
+    COMPLETIONS,
+    PROMPT_DUPLICATES,
+    PROMPTS,
+    RECORD_COMPLETIONS,
+    RECORD_PROMPTS,
+    RECORD_VOTES,
+    Table,
+)
 from pref_assets.pairs.texts import with_texts
+from pref_assets.pipeline.arrival import arrival
 from pref_assets.pipeline.assets.common import FOLLOW, Assets, table_result
 from pref_assets.pipeline.metadata import Metadata, counts, preview, series
-from pref_assets.pipeline.naming import TABLE_IO, asset_key, asset_spec, describe
+from pref_assets.pipeline.naming import SCANS, TABLE_IO, asset_key, asset_spec, describe
 from pref_assets.pipeline.spec import PipelineSpec
+from pref_assets.settings import Settings
+from pref_assets.staging import Staged
+from pref_assets.tables import TableStore
 
-PAIR_TABLES: dict[str, Table] = {
+MERGED_TABLES: dict[str, Table] = {
     "prompts": PROMPTS,
     "completions": COMPLETIONS,
-    "pairs": PAIRS,
-    "pair_drops": PAIR_DROPS,
+    "comparisons": COMPARISONS,
+    "prompt_duplicates": PROMPT_DUPLICATES,
 }
 _WHAT = {
     "prompts": "Every prompt once, with its split.",
     "completions": "Every completion once, with all its ratings.",
-    "pairs": "Every comparison once, oriented by its votes.",
-    "pair_drops": "Comparisons that were dropped, each with the rule that dropped it.",
+    "comparisons": "Every two completions that someone compared, with the votes on them and what the votes say.",
+    "prompt_duplicates": "Prompts that nearly repeat an earlier one; such prompts share a split.",
 }
-_MERGED = ("prompts", "completions", "votes")
+_MERGED: dict[str, Table] = {"prompts": RECORD_PROMPTS, "completions": RECORD_COMPLETIONS, "votes": RECORD_VOTES}
 
 
 def build(spec: PipelineSpec) -> Assets:
+    return [_merged(spec)]
+
+
+def pairs_asset(
+    spec: PipelineSpec, name: str, what: str, inputs: str, settings: Settings | None, table: Table
+) -> dict[str, Any]:
+    """The arguments of an asset of the pairs stage, which follows new records by itself."""
+    return asset_spec(
+        spec.name,
+        "pairs",
+        name,
+        description=describe(what, inputs=inputs, settings=settings, table=table),
+        settings=settings,
+        table=table,
+        automation=FOLLOW,
+    )
+
+
+def _merged(spec: PipelineSpec) -> dg.AssetsDefinition:
+    inputs = f"the records of all batches of {', '.join(f'`{source}`' for source in spec.sources)}"
+    settings = spec.pairs.merging()
     specs = {
-        name: dg.AssetSpec(
-            **asset_spec(
-                spec.name,
-                "pairs",
-                name,
-                description=describe(
-                    _WHAT[name],
-                    inputs=f"the records of all batches of {', '.join(f'`{source}`' for source in spec.sources)}",
-                    settings=spec.pairs,
-                    table=table,
-                ),
-                settings=spec.pairs,
-                table=table,
-                automation=FOLLOW,
-            )
-        )
-        for name, table in PAIR_TABLES.items()
-    }
-    ins = {
-        f"{source}__{table}": dg.AssetIn(key=asset_key(spec.name, "records", f"{source}_{table}"))
-        for source in spec.sources
-        for table in _MERGED
+        name: dg.AssetSpec(**pairs_asset(spec, name, _WHAT[name], inputs, settings, table))
+        for name, table in MERGED_TABLES.items()
     }
 
     @dg.multi_asset(
-        name=f"{spec.name}__pairs",
-        ins=ins,
+        name=f"{spec.name}__merged",
+        ins={
+            f"{source}__{table}": dg.AssetIn(
+                key=asset_key(spec.name, "records", f"{source}_{table}"), input_manager_key=SCANS
+            )
+            for source in spec.sources
+            for table in _MERGED
+        },
         deps=[asset_key(spec.name, "records", f"{source}_quarantine") for source in spec.sources],
         outs={name: dg.AssetOut.from_spec(each, io_manager_key=TABLE_IO) for name, each in specs.items()},
     )
-    def pairs(**records: pl.DataFrame) -> Iterator[dg.MaterializeResult[pl.DataFrame]]:
+    def merged(home: dg.ResourceParam[Home], **records: pl.LazyFrame) -> Iterator[dg.MaterializeResult[Staged]]:
         prompts, completions, votes = (_all_sources(spec, records, table) for table in _MERGED)
-        merged = merge(prompts, completions, votes, spec.pairs)
-        frames = {
-            "prompts": merged.prompts,
-            "completions": merged.completions,
-            "pairs": merged.pairs,
-            "pair_drops": merged.drops,
-        }
-        metadata: dict[str, Metadata] = {
-            "prompts": {
-                "splits": counts(merged.prompts, "split"),
-                "preview": preview(merged.prompts, ["messages", "split"]),
-            },
-            "completions": {"preview": preview(merged.completions, ["messages", "model", "ratings"])},
-            "pairs": pair_metadata(merged.pairs, merged.prompts, merged.completions, votes.height),
-            "pair_drops": {
-                "codes": counts(merged.drops, "code"),
-                "preview": preview(merged.drops, ["code", "reason", "provenance"]),
-            },
-        }
-        for name, frame in frames.items():
-            yield table_result(frame, PAIR_TABLES[name], metadata[name], key=specs[name].key)
+        evidence, groups = PROMPT_DUPLICATES.empty(), None
+        if spec.pairs.duplicates is not None:
+            order = arrival(home, spec.name, spec.sources)
+            evidence, groups = prompt_duplicates(prompts, order, spec.pairs.duplicates, Store(home.store))
+        buckets = merge_buckets(prompts, completions, votes, spec.pairs, groups)
+        staged = TableStore(home.tables).stage_together(MERGED_TABLES, _frames(buckets, evidence))
+        metadata = _metadata(staged)
+        for name, rows in staged.items():
+            yield table_result(rows, MERGED_TABLES[name], metadata[name], key=specs[name].key)
 
-    return [pairs]
+    return merged
 
 
-def pair_metadata(pairs: pl.DataFrame, prompts: pl.DataFrame, completions: pl.DataFrame, votes: int) -> Metadata:
-    """Counts and a preview with texts."""
-    contradicted = pairs.filter(pl.col("p_chosen") < 1).height
-    texts = with_texts(pairs.head(5), prompts, completions)
+def _frames(buckets: Iterator[Merged], evidence: pl.DataFrame) -> Iterator[Mapping[str, pl.DataFrame]]:
+    yield {"prompt_duplicates": evidence}
+    for bucket in buckets:
+        yield {"prompts": bucket.prompts, "completions": bucket.completions, "comparisons": bucket.comparisons}
+
+
+def _metadata(staged: Mapping[str, Staged]) -> dict[str, Metadata]:
+    prompts, compared = staged["prompts"].scan(), staged["comparisons"].scan()
+    settled = pl.col("code").is_null()
+    numbers = compared.select(
+        votes=pl.col("votes").list.len().sum(),
+        contradicted=(pl.col("p_chosen") < 1).sum(),
+        settled=settled.sum(),
+        repeated=(pl.col("provenance").list.len() > 1).sum(),
+    ).collect()
     return {
-        **series({"votes": votes, "pairs_with_contradicting_votes": contradicted}),
-        "splits": counts(pairs, "split"),
-        "preview": preview(texts, ["prompt", "chosen", "rejected", "p_chosen", "split", "pair_id"]),
+        "prompts": {
+            "splits": counts(prompts, "split"),
+            **series({"groups": prompts.select(pl.col("group_id").n_unique()).collect().item()}),
+            "preview": preview(staged["prompts"].head(5), ["messages", "split"]),
+        },
+        "completions": {"preview": preview(staged["completions"].head(5), ["messages", "model", "ratings"])},
+        "comparisons": {
+            **series(numbers.row(0, named=True)),
+            "codes": counts(compared, "code"),
+            "preview": preview(pair_preview(compared, prompts, staged["completions"].scan())),
+        },
+        "prompt_duplicates": {"preview": preview(staged["prompt_duplicates"].head(5))},
     }
 
 
-def _all_sources(spec: PipelineSpec, records: Mapping[str, pl.DataFrame], table: str) -> pl.DataFrame:
+def pair_preview(pairs: pl.LazyFrame, prompts: pl.LazyFrame, completions: pl.LazyFrame, n: int = 5) -> pl.DataFrame:
+    """The first pairs with their texts."""
+    first = pairs.head(n).collect()
+    sides = pl.concat([first["chosen_id"], first["rejected_id"].rename("chosen_id")])
+    asked = prompts.filter(pl.col("prompt_id").is_in(first["prompt_id"].implode())).collect()
+    said = completions.filter(
+        pl.col("prompt_id").is_in(first["prompt_id"].implode()) | pl.col("completion_id").is_in(sides.implode())
+    )
+    texts = with_texts(first, asked, said.collect())
+    return texts.select("prompt", "chosen", "rejected", "p_chosen", "split", "pair_id")
+
+
+def _all_sources(spec: PipelineSpec, records: Mapping[str, pl.LazyFrame], table: str) -> pl.LazyFrame:
     return pl.concat([records[f"{source}__{table}"] for source in spec.sources])
