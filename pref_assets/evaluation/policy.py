@@ -13,6 +13,7 @@ from pref_assets.evaluation.verifier import GENERATIONS, Verifier, generations_k
 from pref_assets.features.store import Store
 from pref_assets.home import Home
 from pref_assets.models.reference import identity
+from pref_assets.pairs.texts import content_text
 from pref_assets.settings import digest
 from pref_assets.training.job import Job, Reporter
 
@@ -98,7 +99,7 @@ def _generate(config: Verifier, job: Job, report: Reporter) -> dict[str, Any]:
         def ask(part: pl.DataFrame, loaded: Any, name: str = name) -> pl.DataFrame:
             model, tokenizer = loaded
             texts = generate(model, tokenizer, part["messages"].to_list(), config.sampling)
-            asked = pl.Series([messages[-1]["content"] for messages in part["messages"]], dtype=pl.String)
+            asked = pl.Series([content_text(messages[-1:]) for messages in part["messages"]], dtype=pl.String)
             return part.select("id").with_columns(
                 model=pl.lit(name), prompt=asked, text=pl.Series(texts, dtype=pl.String)
             )

@@ -14,6 +14,7 @@ from pref_assets.features.store import Store
 from pref_assets.home import Home
 from pref_assets.models.reference import ModelReference, hub_id, identity, is_local, package_path
 from pref_assets.pairs.schema import EMBEDDINGS
+from pref_assets.pairs.texts import contents_of
 from pref_assets.selection.base import Vectors
 from pref_assets.settings import Settings, digest
 from pref_assets.training.job import Job, Reporter
@@ -136,7 +137,7 @@ def completion_texts(
     Raises:
         ValueError: a completion's prompt is not among ``prompts``.
     """
-    turns = pl.col("messages").list.eval(pl.element().struct.field("content")).list.join("\n\n")
+    turns = contents_of("messages")
     texts = completions.select("prompt_id", id="completion_id", text=turns)
     if embedder.text == "prompt_completion":
         texts = texts.join(prompts.select("prompt_id", prompt=turns), on="prompt_id", how="left")

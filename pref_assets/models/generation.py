@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from pref_assets.pairs.messages import chat
 from pref_assets.settings import Settings
 
 Conversation = Sequence[dict[str, str]]
@@ -37,7 +38,7 @@ def generate(
     sampling: Sampling,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[str]:
-    """One answer for each conversation (``[{role, content}, ...]``, last turn the user's), in the order given.
+    """One answer for each conversation (turns as the tables hold them, last turn the user's), in the order given.
 
     The same conversation may be given several times for several answers. The random numbers of an answer depend on
     the seed, the conversation and how many times it occurred before, never on its neighbours, so neither the batch
@@ -66,7 +67,10 @@ def generate(
 
 
 def _encode(tokenizer: Any, conversations: Sequence[Conversation]) -> list[list[int]]:
-    texts = [tokenizer.apply_chat_template(c, tokenize=False, add_generation_prompt=True) for c in conversations]
+    texts = []
+    for conversation in conversations:
+        messages, tools = chat(conversation)
+        texts.append(tokenizer.apply_chat_template(messages, tools=tools, tokenize=False, add_generation_prompt=True))
     return tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
 
 

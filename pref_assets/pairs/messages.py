@@ -57,6 +57,13 @@ def chat_turns(turns: Sequence[tuple[str, str]]) -> tuple[list[dict[str, Any]], 
     return [decode(role, content) for role, content in turns if role != TOOLS], tools
 
 
+def function_names(messages: Iterable[Mapping[str, Any]], tools: Any) -> list[str]:
+    """Names of the functions on offer and of those that messages call, as `chat` gives both."""
+    named = [*(tools or ()), *(call for message in messages for call in message.get("tool_calls") or ())]
+    functions = [item.get("function", item) for item in named if isinstance(item, dict)]
+    return [function["name"] for function in functions if isinstance(function, dict) and "name" in function]
+
+
 def readable(role: str, content: str) -> str:
     """What a turn says, for people, embedders and word counts: a plain turn's content as it is; otherwise its thoughts,
     text with ``<image>`` for each image, and calls as ``name(arguments)``, one a line."""

@@ -1,16 +1,24 @@
 """Conversations as text, for people, embedders and previews."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import polars as pl
 
+from pref_assets.pairs.messages import JSON, TOOLS, base_role, readable
+
 
 def prompt_text(messages: Iterable[Mapping[str, str]]) -> str:
-    """One turn as its content; several as ``role: content`` with a blank line between."""
+    """One turn as its content; several as ``role: content`` with a blank line between. Of a turn that holds more than
+    text, what it says (`messages.readable`)."""
     turns = list(messages)
     if len(turns) == 1:
-        return turns[0]["content"]
-    return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in turns)
+        return readable(turns[0]["role"], turns[0]["content"])
+    return "\n\n".join(f"{base_role(turn['role'])}: {readable(turn['role'], turn['content'])}" for turn in turns)
+
+
+def content_text(messages: Iterable[Mapping[str, str]]) -> str:
+    """What the turns say with a blank line between, without their roles."""
+    return "\n\n".join(readable(turn["role"], turn["content"]) for turn in messages)
 
 
 def text_of(column: str) -> pl.Expr:
@@ -18,7 +26,30 @@ def text_of(column: str) -> pl.Expr:
     turn = pl.element().struct
     lines = pl.col(column).list.eval(pl.concat_str(turn.field("role"), pl.lit(": "), turn.field("content")))
     only = pl.col(column).list.first().struct.field("content")
-    return pl.when(pl.col(column).list.len() == 1).then(only).otherwise(lines.list.join("\n\n"))
+    plain = pl.when(pl.col(column).list.len() == 1).then(only).otherwise(lines.list.join("\n\n"))
+    return _where_plain(column, plain, prompt_text)
+
+
+def contents_of(column: str) -> pl.Expr:
+    """The same as `content_text`, as an expression over a ``MESSAGES`` column."""
+    plain = pl.col(column).list.eval(pl.element().struct.field("content")).list.join("\n\n")
+    return _where_plain(column, plain, content_text)
+
+
+def _where_plain(column: str, plain: pl.Expr, text: Callable[[list[dict[str, str]]], str]) -> pl.Expr:
+    """``plain`` for conversations of plain turns, ``text`` of the others, which are few and cost a Python call each."""
+
+    def texts(turns: pl.Series) -> pl.Series:
+        frame = turns.alias(column).to_frame()
+        role = pl.element().struct.field("role")
+        rich = pl.col(column).list.eval((role == TOOLS) | role.str.ends_with(JSON)).list.any()
+        said, more = frame.select(plain.alias("said"), rich.fill_null(value=False).alias("more")).get_columns()
+        if not more.any():
+            return said
+        places = more.arg_true()
+        return said.scatter(places, [text(messages) for messages in turns.gather(places).to_list()])
+
+    return pl.col(column).map_batches(texts, return_dtype=pl.String, is_elementwise=True)
 
 
 def compared(completions: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:

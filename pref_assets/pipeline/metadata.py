@@ -42,9 +42,9 @@ def column_schema(table: Table) -> dg.TableSchema:
     )
 
 
-def rows(frame: pl.DataFrame, *, partition: bool = False) -> Metadata:
+def row_count(rows: int, *, partition: bool = False) -> Metadata:
     """The row count under the name that the UI plots."""
-    return {"dagster/partition_row_count" if partition else "dagster/row_count": frame.height}
+    return {"dagster/partition_row_count" if partition else "dagster/row_count": rows}
 
 
 def preview(frame: pl.DataFrame, columns: Sequence[str] | None = None) -> dg.TableMetadataValue:

@@ -11,10 +11,13 @@ from pref_assets.evaluation.leaderboard import LEADERBOARD
 from pref_assets.home import Home
 from pref_assets.pairs import schema
 from pref_assets.pairs.schema import Table
-from pref_assets.tables import BATCH, MissingTableError, TableStore
+from pref_assets.staging import BATCH, Staged
+from pref_assets.tables import MissingTableError, TableStore
 
 TABLE_METADATA = "table"
 """Definition metadata of a table asset: the name of its schema."""
+CONTENT_HASH = "content_hash"
+"""Metadata of a table's materialization: the hash of its rows, which is its data version."""
 TABLES: dict[str, Table] = {
     LEADERBOARD.name: LEADERBOARD,
     **{value.name: value for value in vars(schema).values() if isinstance(value, Table)},
@@ -24,8 +27,8 @@ TABLES: dict[str, Table] = {
 class DeltaTables(dg.ConfigurableIOManager):
     """Stores frames as Delta tables at ``<home>/tables/<asset key>``.
 
-    An asset that returns a frame says which table it is in its definition: ``metadata={"table": PAIRS.name}``. A
-    partitioned asset writes one batch, the partition key. An input is read as the annotation says: ``pl.DataFrame``
+    An asset that returns a frame, or staged rows, says which table they are of in its definition:
+    ``metadata={"table": PAIRS.name}``. A partitioned asset writes one batch, the partition key. An input is read as the annotation says: ``pl.DataFrame``
     (or none), ``pl.LazyFrame``, or either with ``| None`` where the table may not exist yet.
     """
 
@@ -36,20 +39,19 @@ class DeltaTables(dg.ConfigurableIOManager):
     def store(self) -> TableStore:
         return TableStore(Home(Path(self.home)).tables)
 
-    def handle_output(self, context: dg.OutputContext, obj: pl.DataFrame) -> None:
-        """Writes the frame; metadata says where it is, its version and its content hash."""
-        if not isinstance(obj, pl.DataFrame):
+    def handle_output(self, context: dg.OutputContext, obj: pl.DataFrame | Staged) -> None:
+        """Writes the rows; metadata says where they are, their version and their content hash.
+
+        A content hash that is in the asset's metadata already is that of the rows, and not computed again.
+        """
+        if not isinstance(obj, pl.DataFrame | Staged):
             raise TypeError(f"asset {context.asset_key.to_user_string()} returned {type(obj).__name__}, not a frame")
         batch = context.partition_key if context.has_partition_key else None
-        snapshot = self.store.write(context.asset_key.path, obj, _table_of(context), batch)
-        context.add_output_metadata(
-            {
-                "dagster/uri": str(snapshot.path),
-                "delta_version": snapshot.version,
-                "content_hash": snapshot.content_hash,
-                "written": snapshot.written,
-            }
-        )
+        known = context.output_metadata.get(CONTENT_HASH)
+        hashed = None if known is None else str(known.value)
+        snapshot = self.store.write(context.asset_key.path, obj, _table_of(context), batch, hashed=hashed)
+        found = {"dagster/uri": str(snapshot.path), "delta_version": snapshot.version, "written": snapshot.written}
+        context.add_output_metadata(found if known else {**found, CONTENT_HASH: snapshot.content_hash})
 
     def load_input(self, context: dg.InputContext) -> pl.DataFrame | pl.LazyFrame | None:
         """The whole table, or the batches of the input's partitions."""

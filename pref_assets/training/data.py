@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from pref_assets.pairs.messages import chat, function_names
 from pref_assets.pairs.schema import MESSAGES
 from pref_assets.training.errors import TrainingDataError, name_pairs
 
@@ -114,12 +115,21 @@ def encode(
 def _render(tokenizer: Any, prompt: list[Mapping[str, str]], completion: list[Mapping[str, str]]) -> tuple[str, str]:
     from jinja2 import TemplateError
 
+    asked, tools = chat(prompt)
+    messages = [*asked, *chat(completion)[0]]
+    if parts := [message["role"] for message in messages if isinstance(message.get("content"), list)]:
+        raise TrainingDataError(f"a turn by {parts[0]!r} shows an image or another part; only text trains")
     try:
-        before = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
-        whole = tokenizer.apply_chat_template([*prompt, *completion], tokenize=False)
+        before = tokenizer.apply_chat_template(asked, tools=tools, tokenize=False, add_generation_prompt=True)
+        whole = tokenizer.apply_chat_template(messages, tools=tools, tokenize=False)
     except TemplateError as error:
-        roles = [message["role"] for message in [*prompt, *completion]]
+        roles = [message["role"] for message in messages]
         raise TrainingDataError(f"the model's chat template refuses the roles {roles}: {error}") from error
+    if unseen := [name for name in function_names(messages, tools) if name not in whole]:
+        raise TrainingDataError(
+            f"the model's chat template does not show the function {unseen[0]!r}, which is on offer or called; "
+            "use a model whose template knows tools"
+        )
     if not whole.startswith(before):
         raise TrainingDataError(
             "the model's chat template does not render the conversation as its prompt followed by the answer; "

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pref_assets.models.reference import ModelReference
+from pref_assets.pairs.texts import content_text
 from pref_assets.training.checkpoint import check_base, read_manifest
 from pref_assets.training.config import Training
 from pref_assets.training.data import buckets
@@ -43,7 +44,7 @@ class RewardModelCheckpoint(Training):
 
 def reward_text(prompt: Iterable[Mapping[str, str]], completion: Iterable[Mapping[str, str]]) -> str:
     """What a reward model reads: the turns of prompt and answer, joined by blank lines."""
-    return "\n\n".join(message["content"] for message in [*prompt, *completion])
+    return content_text([*prompt, *completion])
 
 
 @dataclass(frozen=True)

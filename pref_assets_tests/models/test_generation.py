@@ -1,6 +1,6 @@
 import pytest
 
-from pref_assets.models.generation import Sampling, _choose, generate
+from pref_assets.models.generation import Sampling, _choose, _encode, generate
 from pref_assets.models.loading import load_causal_lm, load_tokenizer
 from pref_assets.models.tiny import tiny_llama
 
@@ -72,3 +72,14 @@ def test_draws_invert_the_cumulative_distribution():
     # The nucleus always holds the most likely token.
     assert _choose(logits, uniforms, Sampling(temperature=1, top_p=0.01)).tolist() == [0, 0, 0, 0]
     assert _choose(logits, uniforms, Sampling(temperature=0)).tolist() == [0, 0, 0, 0]
+
+
+def test_prompts_that_hold_more_than_text_reach_the_template(tiny, monkeypatch):
+    _, tokenizer = tiny
+    template = "{{ tools[0].name }}{% for m in messages %}<{{ m.role }}>{{ m.name }}: {{ m.content }}{% endfor %}"
+    monkeypatch.setattr(tokenizer, "chat_template", template)
+    asked = [
+        {"role": "tools", "content": '[{"name":"plus"}]'},
+        {"role": "tool+json", "content": '{"content":"3","name":"plus"}'},
+    ]
+    assert tokenizer.decode(_encode(tokenizer, [asked])[0]) == "plus<tool>plus: 3"

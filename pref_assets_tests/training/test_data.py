@@ -125,3 +125,33 @@ def test_rows_that_cannot_train_are_named():
         training_rows(decisions, pairs, prompts, completions.filter(pl.col("completion_id") != "c"))
     with pytest.raises(TrainingDataError, match=r"2 pairs cannot train: the label contradicts"):
         training_rows(decisions, pairs.with_columns(p_chosen=pl.lit(0.25)), prompts, completions)
+
+
+WITH_TOOLS = (
+    "{% if tools %}[{% for tool in tools %}{{ tool.function.name }}{% endfor %}]{% endif %}{% for m in messages %}"
+    "<{{ m.role }}>{{ m.content }}{% for call in m.tool_calls %}{{ call.function.name }}"
+    "({{ call.function.arguments.x }}){% endfor %}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+OFFER = {"role": "tools", "content": '[{"function":{"name":"plus"},"type":"function"}]'}
+CALL = [{"role": "assistant+json", "content": '{"tool_calls":[{"function":{"arguments":{"x":1},"name":"plus"}}]}'}]
+
+
+def test_tools_and_calls_reach_the_template(tokenizer, monkeypatch):
+    monkeypatch.setattr(tokenizer, "chat_template", WITH_TOOLS)
+    e = encode(tokenizer, [OFFER, *PROMPT], CALL, 512)
+    assert tokenizer.decode(e.ids[: e.n_prompt]) == "[plus]<user>Name three colours.<assistant>"
+    assert tokenizer.decode(e.completion_ids) == "plus(1)"
+
+
+def test_what_a_template_would_lose_is_refused(tokenizer, monkeypatch):
+    shown = [{"role": "user+json", "content": '{"content":[{"type":"image"},{"text":"What?","type":"text"}]}'}]
+    with pytest.raises(TrainingDataError, match="'user' shows an image"):
+        encode(tokenizer, shown, ANSWER, 512)
+    plain = (
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    monkeypatch.setattr(tokenizer, "chat_template", plain)
+    for prompt, answer in (([OFFER, *PROMPT], ANSWER), (PROMPT, CALL)):
+        with pytest.raises(TrainingDataError, match="does not show the function 'plus'"):
+            encode(tokenizer, prompt, answer, 512)

@@ -45,10 +45,8 @@ def sides(row: dict[str, Any], prompt: str | None, chosen: str, rejected: str, l
             ``image_in_answer``.
     """
     good, bad = required(row, chosen), required(row, rejected)
-    if layout == "implicit" or (layout == "auto" and prompt not in row):
-        asked_in = None
-    else:
-        asked_in = prompt
+    implicit = layout == "implicit" or (layout == "auto" and prompt not in row)
+    asked_in = None if implicit else prompt
     if type(good) is str and type(bad) is str:
         if asked_in is not None:
             asked, shown = question(row, asked_in)

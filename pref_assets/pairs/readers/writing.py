@@ -7,7 +7,7 @@ from typing import Any
 from pref_assets.pairs.media import MEDIA
 from pref_assets.pairs.messages import TOOLS, decode
 from pref_assets.pairs.readers.base import NoWayBackError, Source
-from pref_assets.pairs.readers.record import Answer, Record, Turn, Vote
+from pref_assets.pairs.readers.record import Answer, BadRowError, Record, Turn, Vote
 
 _OTHER = {"a": "b", "b": "a", "tie": "tie"}
 
@@ -18,7 +18,11 @@ def proven(source: Source, record: Record, row: dict[str, Any]) -> dict[str, Any
     Raises:
         NoWayBackError: it did not; the message names what the format cannot hold.
     """
-    again = source.record(row)
+    name = type(source).model_fields["type"].default
+    try:
+        again = source.record(row)
+    except BadRowError as error:
+        raise NoWayBackError(f"format `{name}` cannot hold this record: {error}") from error
     for what, before, after in (
         ("the prompt", list(record.turns), list(again.turns)),
         ("the images", _images(record, again), list(again.images)),
@@ -28,7 +32,6 @@ def proven(source: Source, record: Record, row: dict[str, Any]) -> dict[str, Any
         ("the votes", _votes(record), _votes(again)),
     ):
         if before != after:
-            name = type(source).model_fields["type"].default
             raise NoWayBackError(f"format `{name}` cannot hold {what} of this record")
     return row
 

@@ -1,14 +1,16 @@
 """What every stage's assets share."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import dagster as dg
 import polars as pl
 
 from pref_assets.pairs.schema import Table, content_hash
-from pref_assets.pipeline.metadata import Metadata, bounded, rows
+from pref_assets.pipeline.metadata import Metadata, bounded, row_count
 from pref_assets.pipeline.naming import asset_key
+from pref_assets.resources.tables import CONTENT_HASH
+from pref_assets.staging import Staged
 
 Assets = list[dg.AssetsDefinition]
 
@@ -21,21 +23,28 @@ FOLLOW = (dg.AutomationCondition.eager() & ~_REFUSED).with_label("follow new and
 Training and evaluation wait for a job."""
 
 
+Rows = TypeVar("Rows", pl.DataFrame, Staged)
+
+
 def table_result(
-    frame: pl.DataFrame,
+    rows: Rows,
     table: Table,
     metadata: Metadata | None = None,
     *,
     key: dg.AssetKey | None = None,
     partition: bool = False,
-) -> dg.MaterializeResult[pl.DataFrame]:
-    """A table as an asset's result. Its data version is the hash of its rows."""
-    frame = table.conform(frame)
+) -> dg.MaterializeResult[Rows]:
+    """A frame, or staged rows, of a table as an asset's result. Its data version is the hash of its rows."""
+    if isinstance(rows, Staged):
+        version, height = rows.content_hash, rows.rows
+    else:
+        rows = table.conform(rows)
+        version, height = content_hash(rows, table.key), rows.height
     return dg.MaterializeResult(
         asset_key=key,
-        value=frame,
-        data_version=dg.DataVersion(content_hash(frame, table.key)),
-        metadata=bounded({**rows(frame, partition=partition), **(metadata or {})}),
+        value=rows,
+        data_version=dg.DataVersion(version),
+        metadata=bounded({**row_count(height, partition=partition), CONTENT_HASH: version, **(metadata or {})}),
     )
 
 
