@@ -1,7 +1,7 @@
 """From comparisons to pairs: every finding about a comparison is a fact, and the policy says what becomes of it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 from pydantic import Field
@@ -10,7 +10,7 @@ from pref_assets.pairs.audit import AuditSettings, taken_out
 from pref_assets.pairs.decontamination import Decontamination
 from pref_assets.pairs.duplicates import NearDuplicates
 from pref_assets.pairs.merge import PairsSettings
-from pref_assets.pairs.schema import PAIR_DROPS, PAIRS
+from pref_assets.pairs.schema import CONTAMINATION, PAIR_DROPS, PAIR_DUPLICATES, PAIRS, PROMPT_DUPLICATES
 
 CONTAMINATED = "contaminated"
 NEAR_DUPLICATE = "near_duplicate"
@@ -44,16 +44,16 @@ class Findings:
     ``PROMPT_DUPLICATES``."""
 
     flags: pl.DataFrame
-    contamination: pl.DataFrame
-    pair_duplicates: pl.DataFrame
-    prompt_duplicates: pl.DataFrame
+    contamination: pl.DataFrame = field(default_factory=CONTAMINATION.empty)
+    pair_duplicates: pl.DataFrame = field(default_factory=PAIR_DUPLICATES.empty)
+    prompt_duplicates: pl.DataFrame = field(default_factory=PROMPT_DUPLICATES.empty)
 
 
-def survivors(
-    comparisons: pl.LazyFrame, flags: pl.DataFrame, contamination: pl.DataFrame, settings: PairsBlock
-) -> pl.LazyFrame:
+def survivors(comparisons: pl.LazyFrame, findings: Findings, settings: PairsBlock) -> pl.LazyFrame:
     """Comparisons that nothing but a near duplicate could still take out: only they can stand in for a later one."""
-    out = pl.concat([_unsettled(comparisons), _flagged(flags, settings), _contaminated(contamination)])
+    out = pl.concat(
+        [_unsettled(comparisons), _flagged(findings.flags, settings), _contaminated(findings.contamination)]
+    )
     return comparisons.join(out.select("pair_id").lazy(), on="pair_id", how="anti", maintain_order="left")
 
 

@@ -79,13 +79,12 @@ def counts(frame: pl.DataFrame | pl.LazyFrame, column: str) -> dg.MarkdownMetada
     return dg.MetadataValue.md("\n".join(lines) if found.height else "none")
 
 
-def flag_counts(flags: pl.DataFrame, actions: Mapping[str, str]) -> dg.MarkdownMetadataValue:
-    """Every rule with how many pairs it flags, how severe that is and what becomes of them, as a Markdown table."""
-    found = {code: (severity, n) for code, severity, n in flags.group_by("code", "severity").len().iter_rows()}
+def flag_counts(flags: pl.DataFrame, rules: Mapping[str, tuple[str, str]]) -> dg.MarkdownMetadataValue:
+    """Every rule, given as code to severity and action, with how many pairs it flags, as a Markdown table."""
+    found = dict(flags.group_by("code").len().iter_rows())
     lines = ["| code | severity | pairs | action |", "|---|---|---|---|"]
-    for code, action in sorted(actions.items(), key=lambda each: (-found.get(each[0], ("", 0))[1], each[0])):
-        severity, n = found.get(code, ("", 0))
-        lines.append(f"| {code} | {severity} | {n} | {action} |")
+    for code, (severity, action) in sorted(rules.items(), key=lambda each: (-found.get(each[0], 0), each[0])):
+        lines.append(f"| {code} | {severity} | {found.get(code, 0)} | {action} |")
     return dg.MetadataValue.md("\n".join(lines))
 
 

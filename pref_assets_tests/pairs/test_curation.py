@@ -136,7 +136,7 @@ def test_the_reason_says_what_was_found(pair: str, reason: str) -> None:
 
 
 def test_only_what_is_otherwise_sound_stands_in_for_a_later_copy() -> None:
-    left = survivors(COMPARED, FOUND.flags, FOUND.contamination, BLOCK).collect()
+    left = survivors(COMPARED, FOUND, BLOCK).collect()
     assert sorted(left["pair_id"]) == ["copied", "good", "leaking", "swapped"]
 
 

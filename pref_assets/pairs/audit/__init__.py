@@ -70,6 +70,8 @@ class AuditSettings(Settings):
     )
     """Each at most once; by default those that need no model and no library. The order is that of the reasons: of
     several rules that take a pair out, the first says why."""
+    more: tuple[AuditRuleConfig, ...] = ()
+    """Rules beside those: what needs a tokenizer, a language or a word list is named here, and the others stay."""
     policy: dict[str, Action] = Field(default_factory=dict)
     """What becomes of pairs with a flag, by code: ``keep``, ``drop``, or ``quarantine`` where a person should look.
     Codes left out do what their rule documents."""
@@ -78,7 +80,7 @@ class AuditSettings(Settings):
 
     @model_validator(mode="after")
     def _codes_are_known(self) -> "AuditSettings":
-        codes = [rule.type for rule in self.rules]
+        codes = [rule.type for rule in self.all_rules()]
         twice = sorted({code for code in codes if codes.count(code) > 1})
         if twice:
             raise ValueError(f"rules {twice} stand there twice: a code has one meaning in a pipeline")
@@ -87,9 +89,13 @@ class AuditSettings(Settings):
             raise ValueError(f"the policy names {unknown}, but the rules here are {sorted(codes)}")
         return self
 
+    def all_rules(self) -> tuple[AuditRuleConfig, ...]:
+        """``rules`` and ``more``."""
+        return self.rules + self.more
+
     def actions(self) -> dict[str, Action]:
         """What becomes of flagged pairs, by the code of every rule, in the order of the rules."""
-        return {rule.type: self.policy.get(rule.type, rule.action) for rule in self.rules}
+        return {rule.type: self.policy.get(rule.type, rule.action) for rule in self.all_rules()}
 
     def action(self, code: str) -> Action:
         """What becomes of pairs flagged with this code; ``KeyError`` for a code of no rule here."""
@@ -115,7 +121,7 @@ def flags(
         arrival: source, batch, ``sequence``: the order of batches. With it, of two pairs that clash only the later
             one is flagged; without it, both are.
     """
-    return run_rules(settings.rules, comparisons, prompts, completions, store, arrival, settings.chunk)
+    return run_rules(settings.all_rules(), comparisons, prompts, completions, store, arrival, settings.chunk)
 
 
 def taken_out(flags: pl.DataFrame, settings: AuditSettings) -> pl.DataFrame:

@@ -1,6 +1,7 @@
 """Curation: what is wrong with comparisons, what repeats and what leaks; then the pairs that are left."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -28,17 +29,16 @@ from pref_assets.pipeline.assets.pairs import pair_preview, pairs_asset
 from pref_assets.pipeline.metadata import counts, flag_counts, preview, series
 from pref_assets.pipeline.naming import SCANS, TABLE_IO, asset_key
 from pref_assets.pipeline.spec import PipelineSpec
-from pref_assets.staging import Staged
 from pref_assets.tables import TableStore
 
 _TEXTS = ("comparisons", "prompts", "completions")
-_FOUND = ("flags", "contamination", "pair_duplicates", "prompt_duplicates")
 _DIMENSIONS = 10
 """Dimensions whose agreement is plotted."""
 
 
 def build(spec: PipelineSpec) -> Assets:
-    return [_agreement(spec), _flags(spec), _contamination(spec), _pair_duplicates(spec), _pairs(spec)]
+    benches = [_contamination(spec)] if spec.pairs.decontamination.benches else []
+    return [_agreement(spec), _flags(spec), *benches, _pair_duplicates(spec), _pairs(spec)]
 
 
 def _scans(spec: PipelineSpec, *names: str) -> dict[str, dg.AssetIn]:
@@ -46,8 +46,10 @@ def _scans(spec: PipelineSpec, *names: str) -> dict[str, dg.AssetIn]:
     return {name: dg.AssetIn(key=asset_key(spec.name, "pairs", name), input_manager_key=SCANS) for name in names}
 
 
-def _frames(spec: PipelineSpec, *names: str) -> dict[str, dg.AssetIn]:
-    return {name: dg.AssetIn(key=asset_key(spec.name, "pairs", name)) for name in names}
+def _findings(spec: PipelineSpec, *names: str) -> dict[str, dg.AssetIn]:
+    """Inputs read whole: what was found so far, by the benches too where any are named."""
+    found = (*names, "contamination") if spec.pairs.decontamination.benches else names
+    return {name: dg.AssetIn(key=asset_key(spec.name, "pairs", name)) for name in found}
 
 
 def _outs(spec: PipelineSpec, tables: Mapping[str, tuple[str, Table]], inputs: str) -> dict[str, dg.AssetSpec]:
@@ -104,7 +106,9 @@ def _flags(spec: PipelineSpec) -> dg.AssetsDefinition:
             frame,
             FLAGS,
             {
-                "codes": flag_counts(frame, settings.actions()),
+                "codes": flag_counts(
+                    frame, {r.type: (r.severity, settings.action(r.type)) for r in settings.all_rules()}
+                ),
                 **series({"pairs_flagged": frame["pair_id"].n_unique()}),
                 "examples": preview(examples, ["code", "severity", "detail", "pair_id"]),
             },
@@ -142,20 +146,19 @@ def _pair_duplicates(spec: PipelineSpec) -> dg.AssetsDefinition:
 
     @dg.asset(
         **pairs_asset(spec, "pair_duplicates", what, "comparisons that are otherwise sound", settings, PAIR_DUPLICATES),
-        ins={**_scans(spec, *_TEXTS), **_frames(spec, "flags", "contamination")},
+        ins={**_scans(spec, *_TEXTS), **_findings(spec, "flags")},
         io_manager_key=TABLE_IO,
     )
     def repeated(
         comparisons: pl.LazyFrame,
         prompts: pl.LazyFrame,
         completions: pl.LazyFrame,
-        flags: pl.DataFrame,
-        contamination: pl.DataFrame,
         home: dg.ResourceParam[Home],
+        **found: pl.DataFrame,
     ) -> dg.MaterializeResult[pl.DataFrame]:
         frame = PAIR_DUPLICATES.empty()
         if settings is not None:
-            sound = survivors(comparisons, flags, contamination, spec.pairs)
+            sound = survivors(comparisons, Findings(**found), spec.pairs)
             order = arrival(home, spec.name, spec.sources)
             frame = pair_duplicates(sound, prompts, completions, order, settings, Store(home.store))
         numbers = series({"pairs_repeated": frame["pair_id"].n_unique()})
@@ -177,7 +180,7 @@ def _pairs(spec: PipelineSpec) -> dg.AssetsDefinition:
 
     @dg.multi_asset(
         name=f"{spec.name}__pairs",
-        ins={**_scans(spec, *_TEXTS), **_frames(spec, *_FOUND)},
+        ins={**_scans(spec, *_TEXTS), **_findings(spec, "flags", "pair_duplicates", "prompt_duplicates")},
         outs={name: dg.AssetOut.from_spec(each, io_manager_key=TABLE_IO) for name, each in specs.items()},
     )
     def pairs(
@@ -186,7 +189,7 @@ def _pairs(spec: PipelineSpec) -> dg.AssetsDefinition:
         completions: pl.LazyFrame,
         home: dg.ResourceParam[Home],
         **found: pl.DataFrame,
-    ) -> Iterator[dg.MaterializeResult[Staged | pl.DataFrame]]:
+    ) -> Iterator[dg.MaterializeResult[Any]]:
         out = verdicts(comparisons, prompts, Findings(**found), spec.pairs)
         rest = TableStore(home.tables).stage(PAIRS, kept(comparisons, out))
         contradicted = rest.scan().select((pl.col("p_chosen") < 1).sum()).collect().item()
