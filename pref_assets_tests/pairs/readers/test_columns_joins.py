@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from pref_assets.pairs.locations import LocationError
 from pref_assets.pairs.readers.columns import ColumnsSource
@@ -78,13 +79,19 @@ def test_a_changed_joined_file_changes_the_digest_and_is_read_again(tmp_path: Pa
     write(path, TEXTS)
     before, row = settings.digest(), {"q": "Hi", "left": 1, "right": 2}
     assert said(read([row], settings)) == ["one", "two"]
-    write(path, [{"id": 1, "text": "uno"}, *TEXTS[1:]])
+    write(path, [{"id": 1, "text": "first"}, *TEXTS[1:]])
     after = settings.digest()
-    assert said(read([row], settings)) == ["uno", "two"]
+    assert said(read([row], settings)) == ["first", "two"]
     assert len({absent, before, after}) == 3
     path.rename(tmp_path / "moved.jsonl")
     write(path, TEXTS)
     assert settings.digest() == before
+
+
+@pytest.mark.parametrize("location", ["s3://bucket/texts.jsonl", "hf://org/texts"])
+def test_only_files_on_this_machine_are_joined(location: str) -> None:
+    with pytest.raises(ValidationError, match="download it first"):
+        source(Path("x"), location=location)
 
 
 def test_rows_cannot_be_changed_through_an_expression(tmp_path: Path) -> None:
