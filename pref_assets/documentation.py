@@ -1,47 +1,156 @@
-"""Writes ``docs/methods.md`` from the code: every method of every stage, its source and its settings.
+"""Writes ``docs/methods.md`` and ``docs/formats.md`` from the code: every method of every stage with its source and
+settings, and every format with an example, what is kept of it and whether there is a way back.
 
-Run ``python -m pref_assets.documentation docs/methods.md``; a test fails when the page is out of date.
+Run ``python -m pref_assets.documentation docs``; a test fails when a page is out of date.
 """
 
 import inspect
+import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
+from pref_assets.pairs.readers import Source, SourceConfig
 from pref_assets.pipeline.spec import BLOCKS, PipelineSpec
 from pref_assets.settings import Settings
 
-HEAD = """# Methods
+METHODS = """# Methods
 
-Generated from the code by `python -m pref_assets.documentation docs/methods.md`. One section a block of the pipeline
-file, one entry a `type`; the settings are what YAML may say, with their defaults.
+Generated from the code by `python -m pref_assets.documentation docs`. One section a block of the pipeline file, one
+entry a `type`; the settings are what YAML may say, with their defaults.
 """
+FORMATS = """# Formats
+
+Generated from the code by `python -m pref_assets.documentation docs`. A source of the pipeline file names one of these
+formats as its `type`; every row of it becomes prompts, answers with ratings, and votes, or goes to quarantine with its
+file, row and reason. A format with a way back can write what it reads: reading the written row again gives the same
+conversations, ratings and votes, which is tested on the examples below and on random rows. A record that a format
+cannot hold is an error that says why, never a row with less in it.
+"""
+SHARED = """
+## Settings of every format
+
+| setting | default | what it is |
+| --- | --- | --- |"""
+_TABLE = "| setting | default | what it is |\n| --- | --- | --- |"
+_BLOCKS_ELSEWHERE = {"sources": "The formats and their settings: [formats.md](formats.md)."}
 
 
 def methods_page() -> str:
-    """The whole page, Markdown."""
-    parts = [HEAD, *_section("pairs", [type(PipelineSpec.model_fields["pairs"].default)])]
+    """The whole page of methods, Markdown."""
+    parts = [METHODS, *_section("pairs", [type(PipelineSpec.model_fields["pairs"].default)])]
     for block in BLOCKS:
-        parts += _section(block, list(_classes(PipelineSpec.model_fields[block].annotation)))
+        classes = [] if block in _BLOCKS_ELSEWHERE else list(_classes(PipelineSpec.model_fields[block].annotation))
+        parts += _section(block, classes)
     return "\n".join(parts).rstrip() + "\n"
+
+
+def formats_page() -> str:
+    """The whole page of formats, Markdown."""
+    formats: list[type[Source]] = [each for each in _classes(SourceConfig) if issubclass(each, Source)]
+    parts = [FORMATS, "| format | what is kept | way back |\n| --- | --- | --- |"]
+    for each in formats:
+        name = _name(each)
+        parts.append(f"| [`{name}`](#{name}) | {_cell(each.keeps)} | {'yes' if _has_way_back(each) else 'no'} |")
+    parts += [SHARED, *_rows(Source, ()), *_inner(Source, {Source})]
+    for each in formats:
+        parts += _format(each)
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _format(each: type[Source]) -> Iterator[str]:
+    yield f"\n## `{_name(each)}`\n\n{inspect.getdoc(each) or ''}"
+    settings = {"type": _name(each), "location": "file.jsonl", **each.example_settings}
+    source = each.model_validate(settings)
+    if each.example_settings:
+        yield f"\nRead with `{json.dumps(each.example_settings)}`:"
+    for row in each.example:
+        yield f"\n```json\n{_shown_row(row)}\n```\n\n{_read_as(source, row)}"
+    yield f"\n**Kept.** {each.keeps}\n\n**Way back.** {'Yes.' if _has_way_back(each) else 'No.'}"
+    own = list(_rows(each, Source.model_fields))
+    if own:
+        yield "\n" + _TABLE
+        yield from own
+    yield from _inner(each, {*_reachable(Source), each})
+
+
+def _shown_row(row: dict[str, Any]) -> str:
+    """A row as JSON, one field a line."""
+    lines = (f"  {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in row.items())
+    return "{\n" + ",\n".join(lines) + "\n}"
+
+
+def _read_as(source: Source, row: dict[str, Any]) -> str:
+    records = source.records(row, source.location)
+    answers = [answer for record in records for answer in record.answers]
+    counts = {
+        "prompt": len(records),
+        "image": sum(len(record.images) for record in records),
+        "answer": len(answers),
+        "rating": sum(len(answer.ratings) for answer in answers),
+        "vote": sum(len(record.votes) for record in records),
+    }
+    said = [f"{count} {what}{'' if count == 1 else 's'}" for what, count in counts.items() if count]
+    return f"Read as {', '.join(said)}."
+
+
+def _has_way_back(each: type[Source]) -> bool:
+    return each.row is not Source.row
 
 
 def _section(block: str, classes: list[type[Settings]]) -> Iterator[str]:
     yield f"\n## {block}\n\n{PipelineSpec.model_fields[block].description or ''}"
+    if block in _BLOCKS_ELSEWHERE:
+        yield f"\n{_BLOCKS_ELSEWHERE[block]}"
     for each in classes:
-        name = each.model_fields["type"].default if "type" in each.model_fields else each.__name__
-        yield f"\n### `{name}`\n\n{inspect.getdoc(each) or ''}\n"
-        yield "| setting | default | what it is |\n| --- | --- | --- |"
-        for field, info in each.model_fields.items():
-            if field == "type":
-                continue
-            default = "required" if info.is_required() else f"`{_shown(info.get_default(call_default_factory=True))}`"
-            yield f"| `{field}` | {default} | {' '.join((info.description or '').split())} |"
+        yield f"\n### `{_name(each)}`\n\n{inspect.getdoc(each) or ''}\n\n{_TABLE}"
+        yield from _rows(each, ())
+        yield from _inner(each, {each})
+
+
+def _inner(each: type[Settings], known: set[type[Settings]]) -> Iterator[str]:
+    """Tables of the settings inside settings, each once."""
+    for inner in _reachable(each):
+        if inner not in known:
+            known.add(inner)
+            yield f"\n#### `{_name(inner)}`\n\n{inspect.getdoc(inner) or ''}\n\n{_TABLE}"
+            yield from _rows(inner, ())
+
+
+def _reachable(each: type[Settings]) -> list[type[Settings]]:
+    """Settings classes inside the fields of one, in order, with those inside them."""
+    found: list[type[Settings]] = []
+    for info in each.model_fields.values():
+        for inner in _classes(info.annotation):
+            found += [inner, *_reachable(inner)]
+    return list(dict.fromkeys(found))
+
+
+def _rows(each: type[Settings], left_out: Iterable[str]) -> Iterator[str]:
+    for field, info in each.model_fields.items():
+        if field == "type" or field in left_out:
+            continue
+        default = "required" if info.is_required() else f"`{_shown(info.get_default(call_default_factory=True))}`"
+        yield f"| `{field}` | {_cell(default)} | {_cell(info.description or '')} |"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _name(each: type[Settings]) -> str:
+    field = each.model_fields.get("type")
+    return each.__name__ if field is None or field.default is None else str(field.default)
 
 
 def _shown(value: Any) -> Any:
-    return value.model_dump(mode="json") if isinstance(value, Settings) else value
+    """A default on one line of a table, settings inside others by name alone."""
+    if isinstance(value, Settings):
+        return _name(type(value))
+    if isinstance(value, (tuple, list)) and value and all(isinstance(item, Settings) for item in value):
+        return ", ".join(_name(type(item)) for item in value)
+    return value
 
 
 def _classes(annotation: Any) -> Iterator[type[Settings]]:
@@ -54,4 +163,5 @@ def _classes(annotation: Any) -> Iterator[type[Settings]]:
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(methods_page())
+    for name, page in (("methods.md", methods_page()), ("formats.md", formats_page())):
+        (Path(sys.argv[1]) / name).write_text(page)

@@ -9,7 +9,7 @@ import os
 import shutil
 import socket
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,42 +86,28 @@ class Stage:
     """Staging in the making: frames go in by ``add``, and ``finish`` gives what they make together."""
 
     def __init__(self, folder: Path, table: Table, batch: str | None, limits: Limits) -> None:
+        """``folder`` is empty, and the caller says how long it lasts. With ``batch``, every row must be of it."""
         self._table = table
         self._batch = batch
         self._hasher = ContentHasher(table.schema)
-        self._sorter = _Sorter(folder, _order(table, batch), limits)
+        self._sorter = _Sorter(folder, table, batch, limits)
 
     def add(self, frame: pl.DataFrame) -> None:
-        """Takes the rows in. Raises ``ValueError`` when they do not conform, or are of another batch."""
+        """Takes the rows in, of any number that fits memory together with one load.
+
+        Raises:
+            ValueError: the frame does not conform, or holds rows of another batch.
+            OSError, polars.exceptions.PolarsError: the disk is full or cannot be written.
+        """
         conformed = self._table.conform(frame)
         check_batch(conformed, self._table, self._batch)
         self._hasher.add(conformed)
-        self._sorter.add(conformed if self._batch is None else conformed.drop(BATCH))
+        self._sorter.add(conformed)
 
     def finish(self) -> Staged:
-        """Everything that was added, sorted and hashed."""
+        """Everything that was added, sorted and hashed. Call it once; raises as ``add`` does."""
         parts = self._sorter.finish()
         return Staged(self._table, self._batch, self._hasher.hexdigest(), self._hasher.rows, parts)
-
-
-def stage(folder: Path, table: Table, frames: Iterable[pl.DataFrame], batch: str | None, limits: Limits) -> Staged:
-    """Writes frames into ``folder`` in the table's order, with their hash, in bounded memory.
-
-    Args:
-        folder: an empty folder, of which the caller says how long it lasts.
-        table: what the frames must conform to.
-        frames: any number, of any size that fits memory together with one load.
-        batch: when set, every row must be of this batch.
-        limits: sizes of a load and of row groups.
-
-    Raises:
-        ValueError: a frame does not conform, or holds rows of another batch.
-        OSError, polars.exceptions.PolarsError: the disk is full or cannot be written.
-    """
-    staging = Stage(folder, table, batch, limits)
-    for frame in frames:
-        staging.add(frame)
-    return staging.finish()
 
 
 def check_batch(frame: pl.DataFrame, table: Table, batch: str | None) -> None:
@@ -136,23 +122,19 @@ def check_batch(frame: pl.DataFrame, table: Table, batch: str | None) -> None:
 
 
 def write_sorted(
-    folder: Path, table: Table, frames: Iterable[pl.DataFrame], batch: str | None, limits: Limits
+    folder: Path, table: Table, frame: pl.DataFrame, batch: str | None, limits: Limits
 ) -> tuple[Part, ...]:
-    """Conformed frames as Parquet files in the table's order."""
-    sorter = _Sorter(folder, _order(table, batch), limits)
-    for frame in frames:
-        sorter.add(frame if batch is None else frame.drop(BATCH))
+    """A conformed frame as Parquet files in the table's order."""
+    sorter = _Sorter(folder, table, batch, limits)
+    sorter.add(frame)
     return sorter.finish()
 
 
-def _order(table: Table, batch: str | None) -> list[str]:
-    return [name for name in table.order or table.key if batch is None or name != BATCH]
-
-
 class _Sorter:
-    def __init__(self, folder: Path, order: Sequence[str], limits: Limits) -> None:
+    def __init__(self, folder: Path, table: Table, batch: str | None, limits: Limits) -> None:
         self._folder = folder
-        self._order = list(order)
+        self._left_out = [] if batch is None else [BATCH]
+        self._order = [name for name in table.order or table.key if name not in self._left_out]
         self._limits = limits
         self._waiting: list[pl.DataFrame] = []
         self._load = 0.0
@@ -162,7 +144,7 @@ class _Sorter:
     def add(self, frame: pl.DataFrame) -> None:
         if frame.is_empty():
             return
-        self._waiting.append(frame)
+        self._waiting.append(frame.drop(self._left_out))
         self._load += self._loads(frame)
         if self._load >= 1:
             self._spill()

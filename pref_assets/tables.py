@@ -19,7 +19,7 @@ import polars as pl
 
 from pref_assets.commits import Commit, StoredColumnsError, commit, commits, state
 from pref_assets.pairs.schema import Table, content_hash
-from pref_assets.staging import BATCH, Limits, Part, Stage, Staged, check_batch, lasting, scratch, stage, write_sorted
+from pref_assets.staging import BATCH, Limits, Part, Stage, Staged, check_batch, lasting, scratch, write_sorted
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -83,8 +83,7 @@ class TableStore:
             ValueError: a frame does not have the table's columns, or holds rows of another batch.
             TableError: the disk is full or the folder cannot be written.
         """
-        with _explained(self.staging, "written"):
-            return stage(lasting(self.staging), table, frames, batch, self.limits)
+        return self.stage_together({"rows": table}, ({"rows": frame} for frame in frames), batch)["rows"]
 
     def stage_together(
         self, tables: Mapping[str, Table], frames: Iterable[Mapping[str, pl.DataFrame]], batch: str | None = None
@@ -134,7 +133,7 @@ class TableStore:
         check_batch(frame, table, batch)
         record = Commit(batch, hashed or content_hash(frame, table.key), frame.height)
         with scratch(self.staging) as folder:
-            return self._put(key, lambda: write_sorted(folder, table, [frame], batch, self.limits), table, record)
+            return self._put(key, lambda: write_sorted(folder, table, frame, batch, self.limits), table, record)
 
     def _put(self, key: Sequence[str], make: Callable[[], tuple[Part, ...]], table: Table, record: Commit) -> Snapshot:
         """Commits the files that ``make`` gives, which is called only when the content is new."""

@@ -1,14 +1,17 @@
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pref_assets.documentation import methods_page
+from pref_assets.documentation import formats_page, methods_page
 
-PAGE = Path(__file__).parent.parent / "docs" / "methods.md"
+DOCS = Path(__file__).parent.parent / "docs"
 
 
-def test_the_methods_page_is_what_the_code_says() -> None:
-    assert PAGE.read_text() == methods_page(), "run `python -m pref_assets.documentation docs/methods.md`"
+@pytest.mark.parametrize(("name", "page"), [("methods.md", methods_page), ("formats.md", formats_page)])
+def test_the_pages_are_what_the_code_says(name: str, page: Callable[[], str]) -> None:
+    assert (DOCS / name).read_text() == page(), "run `python -m pref_assets.documentation docs`"
 
 
 @pytest.mark.parametrize("method", ["deita", "flip_filter", "bradley_terry", "kmeans", "policy", "ranking_accuracy"])
@@ -16,7 +19,22 @@ def test_methods_are_listed_by_the_name_that_yaml_uses(method: str) -> None:
     assert f"### `{method}`" in methods_page()
 
 
-def test_every_setting_is_explained() -> None:
-    settings = [line for line in methods_page().splitlines() if line.startswith("| `")]
+@pytest.mark.parametrize("page", [methods_page, formats_page])
+def test_every_setting_is_explained(page: Callable[[], str]) -> None:
+    settings = [line for line in page().splitlines() if line.startswith("| `")]
     unexplained = [line for line in settings if line.rstrip().endswith("|  |")]
     assert not unexplained
+
+
+def test_every_format_has_an_example_and_says_what_it_keeps() -> None:
+    page = formats_page()
+    for section in page.split("\n## `")[1:]:
+        name = section.partition("`")[0]
+        assert re.search(r"```json\n\{.*?\n```\n\nRead as 1 prompt, ", section, re.DOTALL), f"{name} has no example"
+        assert re.search(r"\*\*Kept\.\*\* \S", section), f"{name} does not say what it keeps"
+
+
+def test_cells_of_a_table_do_not_end_early() -> None:
+    for line in formats_page().splitlines():
+        if line.startswith("| "):
+            assert len(line.replace("\\|", "").strip("|").split("|")) == 3, line

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pref_assets.pairs.schema import COMPARISONS, RAW, RECORD_VOTES, Column, Table
-from pref_assets.staging import Limits, scratch, stage
+from pref_assets.staging import Limits, Stage, Staged, scratch
 from pref_assets.tables import TableError, TableStore
 
 TINY = Limits(rows=4, group_rows=2, run_group_rows=1, samples=2)
@@ -29,6 +29,13 @@ ROWS = st.lists(
 
 def flat(rows: list[tuple[str | None, int | None, float | None]]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=FLAT.schema, orient="row")
+
+
+def stage(folder: Path, table: Table, frames: Iterable[pl.DataFrame], batch: str | None, limits: Limits) -> Staged:
+    staging = Stage(folder, table, batch, limits)
+    for frame in frames:
+        staging.add(frame)
+    return staging.finish()
 
 
 def pieces(frame: pl.DataFrame, size: int) -> Iterator[pl.DataFrame]:
@@ -149,7 +156,7 @@ def test_what_dead_processes_left_is_removed(tmp_path: Path) -> None:
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
     """Peak memory of staging 160 MB of rows is that of staging 40 MB, give or take a load."""
     peaks = []
-    for rows in (20_000, 80_000):
+    for rows in (10_000, 40_000):
         done = subprocess.run(
             [sys.executable, "-c", MEASURE, str(tmp_path / str(rows)), str(rows)],
             capture_output=True,
@@ -178,10 +185,10 @@ from pref_assets.staging import Limits
 from pref_assets.tables import TableStore
 generator = random.Random(0)
 def frames(n):
-    for start in range(0, n, 1000):
+    for start in range(0, n, 500):
         yield RAW.frame(
-            {"source": "s", "uri": "f", "row": (i * 7919) % n, "batch": "b", "payload": generator.randbytes(1000).hex()}
-            for i in range(start, start + 1000)
+            {"source": "s", "uri": "f", "row": (i * 7919) % n, "batch": "b", "payload": generator.randbytes(2000).hex()}
+            for i in range(start, start + 500)
         )
 store = TableStore(Path(sys.argv[1]) / "tables", Limits(bytes=8 * 2**20, group_rows=1000, run_group_rows=500))
 staged = store.stage(RAW, frames(int(sys.argv[2])), "b")

@@ -18,7 +18,6 @@ def take_back(
     An accepted batch stays whatever happened to its file since: its rows are in the tables. Rows of a forgotten batch
     stay in the raw and record tables, where nothing reads them, since a read covers the registered batches.
     """
-    partitions = str(source_partitions(pipeline, source).name)
     read = instance.get_materialized_partitions(asset_key(pipeline, "raw", source))
     refused = refused_batches(home, pipeline, source, max_bad_share)
     taken = []
@@ -28,10 +27,15 @@ def take_back(
         try:
             batches.verify(batch)
         except batches.BatchError:
-            instance.delete_dynamic_partition(partitions, batch.key)
-            batches.forget(home, pipeline, source, batch)
+            drop(instance, home, pipeline, source, batch)
             taken.append(batch)
     return taken
+
+
+def drop(instance: dg.DagsterInstance, home: Home, pipeline: str, source: str, batch: Batch) -> None:
+    """Takes one batch back, so that nothing waits for it. Its file becomes a batch again when it is found again."""
+    instance.delete_dynamic_partition(str(source_partitions(pipeline, source).name), batch.key)
+    batches.forget(home, pipeline, source, batch)
 
 
 def refused_batches(home: Home, pipeline: str, source: str, max_bad_share: float) -> set[str]:

@@ -14,7 +14,9 @@ from dagster._core.events import DagsterEventType
 from dagster.components.core.component_tree import ComponentTreeException
 
 from pref_assets.home import Home
-from pref_assets.pairs.locations import is_hub, list_files
+from pref_assets.pairs.locations import is_hub
+from pref_assets.pairs.places import find_places
+from pref_assets.pairs.reading import UnreadableError, pin_hub
 from pref_assets.pipeline import batches
 from pref_assets.pipeline.freshness import AssetStatus, statuses
 from pref_assets.pipeline.inputs import forget_old_inputs
@@ -29,7 +31,7 @@ from pref_assets.pipeline.naming import (
 from pref_assets.pipeline.refused import take_back
 from pref_assets.pipeline.sensors import why
 
-Kind = Literal["registered", "taken_back", "materialized", "check_failed", "failed"]
+Kind = Literal["registered", "taken_back", "materialized", "check_failed", "failed", "unreadable"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Progress:
     """Something that happened in a run.
 
     Attributes:
-        kind: what.
+        kind: what. A file that is ``unreadable`` is left out; everything else goes on.
         name: asset key with slashes, or the batch.
         partition: batch of a partitioned asset.
         seconds: since the step started, for ``materialized`` and ``failed``.
@@ -113,7 +115,7 @@ def run_pipeline(
     for source in sources(graph, pipeline):
         if asset_key(pipeline, "raw", source) in chosen:
             _ingest(runner, home, pipeline, source, chosen)
-    if report.ok:
+    if all(each.kind == "unreadable" for each in report.failures) and _all_have_data(runner, pipeline):
         whole = {key for key in chosen if graph.get(key).partitions_def is None}
         todo = outdated(graph, statuses(instance, graph, whole), whole)
         if todo:
@@ -192,10 +194,10 @@ def _ingest(runner: "_Runner", home: Home, pipeline: str, source: str, chosen: s
     for batch in take_back(runner.instance, home, pipeline, source, float(metadata[MAX_BAD_SHARE_METADATA])):
         runner.tell(Progress("taken_back", batch.uri, batch.key))
     if is_hub(location):
-        batches.register_hub(home, pipeline, source, location)
+        _register_hub(runner, home, pipeline, source, location)
     else:
-        for file in list_files(location):
-            batches.register_file(home, pipeline, source, file)
+        for uri, error in batches.register_places(home, pipeline, source, find_places(location)):
+            runner.fail(Progress("unreadable", uri, message=str(error)))
     known = set(runner.instance.get_dynamic_partitions(partitions))
     new = [batch for batch in batches.registered(home, pipeline, source) if batch.key not in known]
     if new:
@@ -211,6 +213,22 @@ def _ingest(runner: "_Runner", home: Home, pipeline: str, source: str, chosen: s
         todo = outdated(runner.graph, (each for each in found if each.partition == partition), keys)
         if todo:
             runner.run(ingest_job(pipeline, source), todo, partition)
+
+
+def _register_hub(runner: "_Runner", home: Home, pipeline: str, source: str, location: str) -> None:
+    """Registers a hub location, pinned to the commit it has when it is first seen."""
+    if any(batch.uri == location for batch in batches.registered(home, pipeline, source)):
+        return
+    try:
+        batches.register_hub(home, pipeline, source, location, pin_hub(location))
+    except UnreadableError as error:
+        runner.fail(Progress("unreadable", location, message=str(error)))
+
+
+def _all_have_data(runner: "_Runner", pipeline: str) -> bool:
+    """Whether every source has a batch; without one, nothing that merges them can run."""
+    names = (str(source_partitions(pipeline, source).name) for source in sources(runner.graph, pipeline))
+    return all(runner.instance.get_dynamic_partitions(name) for name in names)
 
 
 class _Runner:
@@ -241,7 +259,7 @@ class _Runner:
         )
         if not result.success and len(self.report.failures) == known:
             ends = [event.message for event in result.all_events if event.is_failure]
-            self._failed(Progress("failed", job, partition, message=(ends or ["the run failed"])[-1] or ""))
+            self.fail(Progress("failed", job, partition, message=(ends or ["the run failed"])[-1] or ""))
 
     def _hear(self, entry: dg.EventLogEntry, partition: str | None) -> None:
         event = entry.dagster_event
@@ -258,9 +276,10 @@ class _Runner:
             check = event.asset_check_evaluation_data
             if not check.passed and check.blocking:
                 name = "/".join(check.asset_key.path)
-                self._failed(Progress("check_failed", name, partition, seconds, message=self._check_text(check)))
+                self.fail(Progress("check_failed", name, partition, seconds, message=self._check_text(check)))
         elif event.event_type == DagsterEventType.STEP_FAILURE and not _is_check(event):
-            self._failed(Progress("failed", step.replace("__", "/"), partition, seconds, message=why(event)))
+            kind: Kind = "unreadable" if why(event).startswith(f"{UnreadableError.__name__}:") else "failed"
+            self.fail(Progress(kind, step.replace("__", "/"), partition, seconds, message=why(event)))
 
     def _materialized(self, event: dg.DagsterEvent, partition: str | None, seconds: float) -> None:
         found = event.step_materialization_data.materialization
@@ -278,7 +297,8 @@ class _Runner:
         claim = self.graph.get_check_spec(dg.AssetCheckKey(check.asset_key, check.check_name)).description
         return f"{check.check_name}{count}. {claim or ''}".strip()
 
-    def _failed(self, progress: Progress) -> None:
+    def fail(self, progress: Progress) -> None:
+        """Reports a failure and tells of it."""
         self.report.failures.append(progress)
         self.tell(progress)
 

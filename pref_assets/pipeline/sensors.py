@@ -2,12 +2,12 @@
 
 import json
 from datetime import UTC, datetime
-from pathlib import Path
 
 import dagster as dg
 
 from pref_assets.home import Home
-from pref_assets.pairs.locations import LocationError, find_files, is_hub, source_file
+from pref_assets.pairs.locations import LocationError, is_hub
+from pref_assets.pairs.places import find_places, look, pinned
 from pref_assets.pipeline import batches
 from pref_assets.pipeline.jobs import ingest_job
 from pref_assets.pipeline.naming import source_partitions
@@ -20,7 +20,7 @@ _FAILURES = "failures.jsonl"
 
 
 def sensors(spec: PipelineSpec) -> list[dg.SensorDefinition]:
-    """One folder sensor for every local source, and the automation of the cheap stages."""
+    """One folder sensor for every source of files, and the automation of the cheap stages."""
     watching = [_source_sensor(spec, name) for name, source in spec.sources.items() if not is_hub(source.location)]
     return [*watching, _automation(spec)]
 
@@ -50,34 +50,38 @@ def _source_sensor(spec: PipelineSpec, name: str) -> dg.SensorDefinition:
     )
     def watch(context: dg.SensorEvaluationContext, home: dg.ResourceParam[Home]) -> dg.SensorResult:
         try:
-            files = find_files(location)
+            files = find_places(location)
         except LocationError as error:
             return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
         known = set(context.instance.get_dynamic_partitions(str(partitions.name)))
         before: dict[str, str] = json.loads(context.cursor or "{}")
         seen, new, waiting = {}, {}, []
-        for uri, path in files:
-            look = _look(path)
-            if look is None:
+        for uri, place in files:
+            now = look(place)
+            if now is None:
                 continue
-            if before.get(uri) == f"{READ}:{look}":
+            if before.get(uri) == f"{READ}:{now}":
                 seen[uri] = before[uri]
-            elif before.get(uri) != look:
-                seen[uri] = look
+            elif before.get(uri) != now:
+                seen[uri] = now
                 waiting.append(uri)
             else:
-                file = source_file(uri, path)
-                if _look(path) != look:
+                try:
+                    file = pinned(uri, place)
+                except LocationError as error:
+                    context.log.warning(str(error))
+                    continue
+                if look(place) != now:
                     waiting.append(uri)
                     continue
-                seen[uri] = f"{READ}:{look}"
+                seen[uri] = f"{READ}:{now}"
                 batch = batches.register_file(home, spec.name, name, file)
                 if batch.key not in known:
                     new[batch.key] = batch
         if new:
             take_back(context.instance, home, spec.name, name, spec.sources[name].max_bad_share)
         requests = [
-            dg.RunRequest(run_key=batch.sha256, partition_key=key, tags={"pipeline": spec.name, "source": name})
+            dg.RunRequest(run_key=batch.sha256 or key, partition_key=key, tags={"pipeline": spec.name, "source": name})
             for key, batch in new.items()
         ]
         quiet = f"{len(files)} files, {len(waiting)} not yet the same in two looks, none new"
@@ -89,15 +93,6 @@ def _source_sensor(spec: PipelineSpec, name: str) -> dg.SensorDefinition:
         )
 
     return watch
-
-
-def _look(path: Path) -> str | None:
-    """Size and time of change; nothing when the file has just gone."""
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return None
-    return f"{status.st_size}-{status.st_mtime_ns}"
 
 
 @dg.run_failure_sensor(

@@ -86,7 +86,7 @@ def _tell(progress: Progress) -> None:
         count = "" if progress.rows is None else f"{progress.rows:>9,} rows"
         count += "" if progress.kept is None else f", {progress.kept:,} kept"
         click.echo(f"{clock}  {progress.name + batch:72} {count:26} {progress.seconds or 0:7.1f} s")
-    elif progress.kind in ("failed", "check_failed"):
+    elif progress.kind in ("failed", "check_failed", "unreadable"):
         click.secho(f"{clock}  {progress.name}{batch} failed: {progress.message}", fg="red", err=True)
 
 

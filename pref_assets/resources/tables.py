@@ -28,8 +28,9 @@ class DeltaTables(dg.ConfigurableIOManager):
     """Stores frames as Delta tables at ``<home>/tables/<asset key>``.
 
     An asset that returns a frame, or staged rows, says which table they are of in its definition:
-    ``metadata={"table": PAIRS.name}``. A partitioned asset writes one batch, the partition key. An input is read as the annotation says: ``pl.DataFrame``
-    (or none), ``pl.LazyFrame``, or either with ``| None`` where the table may not exist yet.
+    ``metadata={"table": PAIRS.name}``. A partitioned asset writes one batch, the partition key. An input is read as
+    the annotation says: ``pl.DataFrame`` (or none), ``pl.LazyFrame``, or either with ``| None`` where the table may
+    not exist yet.
     """
 
     home: str
@@ -50,8 +51,11 @@ class DeltaTables(dg.ConfigurableIOManager):
         known = context.output_metadata.get(CONTENT_HASH)
         hashed = None if known is None else str(known.value)
         snapshot = self.store.write(context.asset_key.path, obj, _table_of(context), batch, hashed=hashed)
-        found = {"dagster/uri": str(snapshot.path), "delta_version": snapshot.version, "written": snapshot.written}
-        context.add_output_metadata(found if known else {**found, CONTENT_HASH: snapshot.content_hash})
+        context.add_output_metadata(
+            {"dagster/uri": str(snapshot.path), "delta_version": snapshot.version, "written": snapshot.written}
+        )
+        if known is None:
+            context.add_output_metadata({CONTENT_HASH: snapshot.content_hash})
 
     def load_input(self, context: dg.InputContext) -> pl.DataFrame | pl.LazyFrame | None:
         """The whole table, or the batches of the input's partitions."""

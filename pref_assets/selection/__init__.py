@@ -7,16 +7,18 @@ from pydantic import Field
 from pref_assets.selection.all import All
 from pref_assets.selection.base import Budget, Pool, Selector, Vectors
 from pref_assets.selection.deita import Deita
+from pref_assets.selection.distinct import Distinct
 from pref_assets.selection.flip_filter import FlipFilter
 from pref_assets.selection.random import Random
 from pref_assets.selection.top_margin import TopMargin
 
-SelectorConfig = Annotated[All | Random | TopMargin | Deita | FlipFilter, Field(discriminator="type")]
+SelectorConfig = Annotated[All | Random | TopMargin | Deita | Distinct | FlipFilter, Field(discriminator="type")]
 
 __all__ = [
     "All",
     "Budget",
     "Deita",
+    "Distinct",
     "FlipFilter",
     "Pool",
     "Random",

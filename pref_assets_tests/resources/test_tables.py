@@ -9,7 +9,8 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from pref_assets.pairs.schema import PAIR_SCORES, RAW, content_hash
+from pref_assets.pairs.schema import PAIR_SCORES, RAW, ContentHasher, content_hash
+from pref_assets.pipeline.assets.common import table_result
 from pref_assets.resources.folders import Folder, Folders
 from pref_assets.resources.tables import DeltaTables
 from pref_assets.tables import MissingTableError
@@ -88,6 +89,32 @@ def test_metadata_says_where_and_which_version(run: Any, instance: Any, tmp_path
         assert values["delta_version"] == 0
         assert values["written"] is written
         assert values["content_hash"] == event.tags["dagster/data_version"]
+
+
+@pytest.mark.parametrize("staged", [False, True])
+def test_a_table_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, staged: bool) -> None:
+    hashed: list[int] = []
+    add = ContentHasher.add
+
+    def counted(self: ContentHasher, frame: pl.DataFrame) -> None:
+        hashed.append(frame.height)
+        add(self, frame)
+
+    monkeypatch.setattr(ContentHasher, "add", counted)
+    frame = PAIR_SCORES.frame([{"pair_id": "b"}, {"pair_id": "a"}])
+    tables = DeltaTables(home=str(tmp_path))
+
+    @dg.asset(metadata={"table": PAIR_SCORES.name})
+    def scores() -> dg.MaterializeResult[Any]:
+        return table_result(tables.store.stage(PAIR_SCORES, [frame]) if staged else frame, PAIR_SCORES)
+
+    done = dg.materialize([scores], resources={"io_manager": tables})
+    (event,) = done.asset_materializations_for_node("scores")
+    assert hashed == [2]
+    assert event.tags["dagster/data_version"] == event.metadata["content_hash"].value
+    assert event.metadata["dagster/row_count"].value == 2
+    assert tables.store.snapshot(["scores"]).content_hash == event.metadata["content_hash"].value
+    assert tables.store.read(["scores"])["pair_id"].to_list() == ["a", "b"]
 
 
 def test_an_optional_input_may_be_missing_and_others_may_not(run: Any, instance: Any) -> None:

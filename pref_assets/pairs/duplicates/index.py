@@ -11,8 +11,9 @@ from pref_assets.pairs.duplicates.settings import NearDuplicates
 from pref_assets.pairs.duplicates.words import ALGORITHM
 from pref_assets.settings import digest
 
-BANDS = {"bands": pl.List(pl.Int32), "shingles": pl.Int64}
-SIMILARITY = {"similarity": pl.Float64}
+_Columns = Mapping[str, pl.DataType | type[pl.DataType]]
+BANDS: _Columns = {"bands": pl.List(pl.Int32), "shingles": pl.Int64}
+SIMILARITY: _Columns = {"similarity": pl.Float64}
 _APPEND = 200_000
 """Rows between two appends to the store."""
 
@@ -33,7 +34,7 @@ def computed(
     key: str,
     ids: pl.Series,
     compute: Callable[[pl.Series], Iterable[pl.DataFrame]],
-    columns: Mapping[str, pl.DataType | type[pl.DataType]],
+    columns: _Columns,
 ) -> pl.DataFrame:
     """A row for each of ``ids`` (unique), in that order: from the store where it has one, computed and kept otherwise.
 

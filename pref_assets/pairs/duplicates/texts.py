@@ -58,11 +58,16 @@ def prompt_chunks(prompts: pl.LazyFrame, ids: pl.Series, rows: int = READ_ROWS) 
         yield wanted.unique("prompt_id", keep="any").collect(engine="streaming").sort("prompt_id")
 
 
-def shingled(conversations: pl.Series, size: int, then: Callable[[Shingles], Result]) -> list[Result]:
-    """What ``then`` makes of the shingles of the conversations, a slice at a time, in order, on Polars' threads."""
+def sliced(conversations: pl.Series, then: Callable[[pl.Series], Result]) -> list[Result]:
+    """What ``then`` makes of the conversations, a slice at a time, in order, on as many threads as Polars has."""
     slices = [conversations.slice(at, _TEXTS) for at in range(0, len(conversations), _TEXTS)]
     with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
-        return list(pool.map(lambda part: then(shingles(part, size)), slices))
+        return list(pool.map(then, slices))
+
+
+def shingled(conversations: pl.Series, size: int, then: Callable[[Shingles], Result]) -> list[Result]:
+    """What ``then`` makes of the shingles of the conversations, by slices."""
+    return sliced(conversations, lambda part: then(shingles(part, size)))
 
 
 def scenes(prompts: pl.LazyFrame, columns: tuple[str, ...]) -> pl.DataFrame:

@@ -16,6 +16,10 @@ from pref_assets.pairs.schema import QUARANTINE
 from pref_assets.settings import Settings
 
 
+_NOTE = 100
+"""A payload that reading has cut carries a note of fewer bytes than these."""
+
+
 @dataclass(frozen=True)
 class Records:
     """What a batch holds. Frames conform to ``RECORD_PROMPTS``, ``RECORD_COMPLETIONS``, ``RECORD_VOTES`` and
@@ -103,7 +107,7 @@ class Source(Settings):
                 bad.append((position, refused[0].code, f"{uri}, row {row}: {_sentence(refused)}"))
             for record in records:
                 frames.add(record, position)
-        return Records(*frames.build(raw), quarantine=_quarantine(raw, bad))
+        return Records(*frames.build(raw), quarantine=_quarantine(raw, bad, self.limits.kept_bytes))
 
 
 def _parse(payload: str, limits: ReadingLimits) -> dict[str, Any]:
@@ -117,11 +121,15 @@ def _sentence(refused: list[BadRowError]) -> str:
     return "; ".join(str(error) for error in refused) + "; the rest of the row was read"
 
 
-def _quarantine(raw: pl.DataFrame, bad: list[tuple[int, str, str]]) -> pl.DataFrame:
+def _quarantine(raw: pl.DataFrame, bad: list[tuple[int, str, str]], kept: int) -> pl.DataFrame:
+    """The refused rows with why; of a payload of more than ``kept`` bytes only the beginning, and how much it was."""
     rows = raw[[position for position, _, _ in bad]].drop("code", "reason")
+    size = pl.col("payload").str.len_bytes()
+    cut = pl.format("{} [… cut: {} bytes in the file]", pl.col("payload").str.head(kept), size)
     return QUARANTINE.conform(
         rows.with_columns(
             pl.Series("code", [code for _, code, _ in bad], dtype=pl.String),
             pl.Series("reason", [reason for _, _, reason in bad], dtype=pl.String),
+            payload=pl.when(size > kept + _NOTE).then(cut).otherwise("payload"),
         )
     )

@@ -2,8 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_validator
 
+from pref_assets.pairs.locations import is_hub, is_remote
 from pref_assets.pairs.readers.columns_expressions import Expression, ListExpression, VariableName
 from pref_assets.settings import Settings
 
@@ -102,3 +103,10 @@ class Join(Settings):
     many: bool = False
     """Whether a key has several rows; ``name[key]`` is then their list in file order. Otherwise two rows with one key
     are an error."""
+
+    @field_validator("location")
+    @classmethod
+    def _is_here(cls, location: str) -> str:
+        if is_hub(location) or is_remote(location):
+            raise ValueError(f"{location}: only files on this machine can be joined; download it first")
+        return location

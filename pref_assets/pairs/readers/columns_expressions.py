@@ -37,6 +37,7 @@ _KEYWORDS = frozenset(
     {"true", "false", "none", "True", "False", "None", "and", "or", "not", "in", "is", "if", "else", ROW, FILE}
 )
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_PLAIN = (dict, str, bool, int, float, type(None))
 _SHOWN = 120
 
 
@@ -50,12 +51,10 @@ class _Missing(StrictUndefined):
         if self._undefined_obj is missing:
             name = self._undefined_name
             return f"the row has no field `{name}` (text itself takes quotes: '{name}')"
-        kind = "the list" if isinstance(self._undefined_obj, (list, tuple)) else _named(self._undefined_obj)
-        return f"{kind} has no {'element' if kind == 'the list' else 'field'} `{self._undefined_name}`"
-
-
-def _named(value: Any) -> str:
-    return f"the {json_type(value)}" if isinstance(value, (dict, str, bool, int, float, type(None))) else "the value"
+        if isinstance(self._undefined_obj, (list, tuple)):
+            return f"the list has no element `{self._undefined_name}`"
+        kind = json_type(self._undefined_obj) if isinstance(self._undefined_obj, _PLAIN) else "value"
+        return f"the {kind} has no field `{self._undefined_name}`"
 
 
 class _Environment(ImmutableSandboxedEnvironment):

@@ -57,7 +57,7 @@ def walk(root: Any, children: str) -> list[dict[str, Any]]:
 def turns(
     items: Any, role: str = "role", content: str = "content", roles: Mapping[str, str] | None = None
 ) -> list[dict[str, Any]]:
-    """``turns(items, role='from', content='value', roles={'human': 'user'})``: messages from objects whose fields have
+    """``turns(items, role='from', content='value', roles=dict(human='user'))``: messages from objects whose fields have
     other names; ``roles`` translates speakers, and leaves those it does not name."""
     if not isinstance(items, (list, tuple)) or not all(isinstance(item, dict) for item in items):
         raise wrong_type("turns", items, "a list of objects")
@@ -71,7 +71,7 @@ def turns(
 
 
 def transcript(text: Any, speakers: Mapping[str, str]) -> list[dict[str, Any]]:
-    """``transcript(text, {'Human': 'user', 'Assistant': 'assistant'})``: messages from one text in which every turn
+    """``transcript(text, dict(Human='user', Assistant='assistant'))``: messages from one text in which every turn
     begins with an empty line, the speaker's name and a colon."""
     if not isinstance(text, str):
         raise wrong_type("transcript", text, "text")
@@ -99,6 +99,7 @@ def to_int(value: Any) -> int:
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "dict": dict,
     "range": numbers,
     "enumerate": numbered,
     "zip": zipped,

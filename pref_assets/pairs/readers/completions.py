@@ -1,7 +1,8 @@
 """Several completions of a prompt in one row, with ratings, and votes on two of them where there are any."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
+from pref_assets.pairs.messages import TOOLS, chat_turns
 from pref_assets.pairs.readers.base import Source
 from pref_assets.pairs.readers.record import (
     OVERALL,
@@ -19,26 +20,63 @@ from pref_assets.pairs.readers.record import (
     required,
     strings,
     text,
+    tools,
     wrong_type,
 )
+from pref_assets.pairs.readers.writing import message_list, proven, whole
 
 _CHOICES = ("a", "b", "tie")
 
 
 class CompletionsSource(Source):
-    """Rows ``{prompt, completions: [{content | messages, model, ratings}], votes, images, context, metadata}``.
+    """Rows ``{prompt, completions: [{content, model, ratings}], votes, tools, images, context, metadata}``; a prompt of
+    several turns is a list of messages, a completion of several turns has ``messages`` instead of ``content``.
 
     Ratings are ``{dimension, value, annotator, rationale}`` and stay on the completions; which pairs they make is the
     pairing rule's matter. Votes are ``{a, b, choice, annotator, dimension, strength, rationale}`` with positions in
     ``completions`` from 0. An empty completion is refused alone, with the votes on it; the rest of its row is read.
     """
 
+    example: ClassVar[tuple[dict[str, Any], ...]] = (
+        {
+            "prompt": "Name a prime above ten.",
+            "completions": [
+                {"content": "11", "model": "model-one", "ratings": [{"value": 4, "annotator": "ann"}]},
+                {
+                    "content": "Twelve.",
+                    "ratings": [
+                        {"value": 1, "annotator": "ann", "dimension": "correctness", "rationale": "Even."},
+                        {"value": 2, "annotator": "ben"},
+                    ],
+                },
+                {
+                    "messages": [
+                        {"role": "assistant", "content": "Above ten?"},
+                        {"role": "user", "content": "Yes."},
+                        {"role": "assistant", "content": "13"},
+                    ]
+                },
+            ],
+            "votes": [
+                {"a": 0, "b": 1, "choice": "a", "annotator": "ann", "strength": 2, "rationale": "The other is even."},
+                {"a": 1, "b": 2, "choice": "tie", "dimension": "style"},
+            ],
+            "context": "A quiz for children.",
+            "metadata": {"level": 1},
+        },
+    )
+    keeps: ClassVar[str] = (
+        "Everything: prompt, tools, images, context, every completion with its model and ratings, votes, metadata. "
+        "Fields that are not named here are not read."
+    )
+
     type: Literal["completions"] = "completions"
 
     def record(self, row: dict[str, Any]) -> Record:
         """One prompt, its usable answers with their ratings, and the votes on them."""
         value = required(row, "prompt")
-        prompt: list[Turn] = [("user", value)] if isinstance(value, str) else messages(value, "prompt")
+        asked: list[Turn] = [("user", value)] if isinstance(value, str) else messages(value, "prompt")
+        prompt = tools(row, "tools") + asked
         check_prompt(prompt, "prompt")
         items = _objects(row, "completions")
         if not items:
@@ -68,6 +106,42 @@ class CompletionsSource(Source):
             metadata=_metadata(row),
             refused=refused,
         )
+
+    def row(self, record: Record) -> dict[str, Any]:
+        offer, turns = chat_turns(record.turns)[1], [turn for turn in record.turns if turn[0] != TOOLS]
+        plain = len(turns) == 1 and turns[0][0] == "user"
+        row: dict[str, Any] = {"prompt": turns[0][1] if plain else message_list(turns)}
+        row["completions"] = [_written(answer) for answer in record.answers]
+        votes = [_fields(vote, {"a": vote.a, "b": vote.b, "choice": vote.choice}) for vote in record.votes]
+        rest = {"votes": votes, "tools": offer, "images": list(record.images), "metadata": record.metadata}
+        row |= {name: value for name, value in rest.items() if value}
+        if record.context is not None:
+            row["context"] = record.context
+        return proven(self, record, row)
+
+
+def _written(answer: Answer) -> dict[str, Any]:
+    """The answer as the reader has it."""
+    plain = len(answer.turns) == 1 and answer.turns[0][0] == "assistant"
+    item: dict[str, Any] = {"content": answer.turns[0][1]} if plain else {"messages": message_list(answer.turns)}
+    if answer.model is not None:
+        item["model"] = answer.model
+    if answer.ratings:
+        item["ratings"] = [_fields(rating, {"value": whole(rating.value)}) for rating in answer.ratings]
+    return item
+
+
+def _fields(said: Rating | Vote, item: dict[str, Any]) -> dict[str, Any]:
+    """Adds who judged what and why, where it is not what the reader takes for granted."""
+    if said.annotator != UNKNOWN_ANNOTATOR:
+        item["annotator"] = said.annotator
+    if said.dimension != OVERALL:
+        item["dimension"] = said.dimension
+    if isinstance(said, Vote) and said.strength is not None:
+        item["strength"] = whole(said.strength)
+    if said.rationale is not None:
+        item["rationale"] = said.rationale
+    return item
 
 
 def _objects(row: dict[str, Any], name: str, path: str | None = None) -> list[dict[str, Any]]:

@@ -45,7 +45,7 @@ class RlaifVSource(Source):
 
     type: Literal["rlaif_v"] = "rlaif_v"
     image: str = "image"
-    """Field of the image, or of where it is (``image_path``, with a folder or archive in ``images``)."""
+    """Field of the image, or of where it is (``image_path``, with an ``image_folder``)."""
     annotator: str = Field(default=UNKNOWN_ANNOTATOR, min_length=1)
     """Who judged."""
     dimension: str = Field(default=OVERALL, min_length=1)

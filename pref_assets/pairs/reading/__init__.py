@@ -10,7 +10,7 @@ from pref_assets.pairs.media import MediaStore
 from pref_assets.pairs.places import place_of
 from pref_assets.pairs.reading.errors import UnreadableError
 from pref_assets.pairs.reading.files import file_parts
-from pref_assets.pairs.reading.hub import hub_parts
+from pref_assets.pairs.reading.hub import hub_parts, pin_hub
 from pref_assets.pairs.reading.limits import ReadingLimits
 from pref_assets.pairs.reading.parse import RowFault, json_type, parse_row
 from pref_assets.pairs.reading.rows import raw_frames
@@ -22,6 +22,7 @@ __all__ = [
     "UnreadableError",
     "json_type",
     "parse_row",
+    "pin_hub",
     "read_chunks",
     "read_hub",
     "read_rows",

@@ -76,7 +76,7 @@ def table_rows(batch: "pa.RecordBatch", media: MediaStore | None) -> Iterator[tu
             for index in range(batch.num_rows):
                 yield from table_rows(batch.slice(index, 1), media)
         else:
-            yield "", "not_utf8", f"not UTF-8 text ({error})"
+            yield _escaped(batch), "not_utf8", f"not UTF-8 text ({error})"
         return
     frame = pl.DataFrame(batch)
     if not frame.width:
@@ -87,6 +87,19 @@ def table_rows(batch: "pa.RecordBatch", media: MediaStore | None) -> Iterator[tu
     else:
         for payload in frame.select(pl.struct(pl.all()).struct.json_encode()).to_series():
             yield payload, None, None
+
+
+def _escaped(row: "pa.RecordBatch") -> str:
+    """The text columns of a row that is not UTF-8, with its stray bytes as escapes."""
+    import pyarrow as pa
+
+    texts = {
+        name: column.cast(pa.binary())[0].as_py()
+        for name, column in zip(row.schema.names, row.columns, strict=True)
+        if pa.types.is_string(column.type)
+    }
+    shown = {name: text and text.decode(errors="backslashreplace") for name, text in texts.items()}
+    return json.dumps(shown, ensure_ascii=False)
 
 
 def _holds_binary(dtype: Any) -> bool:

@@ -1,5 +1,6 @@
 """Data sets on the Hugging Face hub, through the `datasets` library's own cache."""
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 _PIECE = 2_000
+_SECONDS = 20.0
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def hub_parts(location: str, uri: str, media: MediaStore | None) -> Iterator[tuple[str, Iterator[Row]]]:
@@ -37,6 +40,31 @@ def hub_parts(location: str, uri: str, media: MediaStore | None) -> Iterator[tup
     base = uri.removesuffix(f":{hub.split}")
     for name in sorted(splits):
         yield f"{base}:{name}", _rows(splits[name], media)
+
+
+def pin_hub(location: str) -> str:
+    """The location with the commit that its revision is now; asks the hub unless it names a commit already.
+
+    Raises:
+        LocationError: the location has another shape.
+        UnreadableError: the hub does not answer, or has no such data set or revision.
+    """
+    hub = parse_hub(location)
+    if hub.revision is not None and _COMMIT.fullmatch(hub.revision):
+        return location
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        commit = HfApi().dataset_info(hub.name, revision=hub.revision, timeout=_SECONDS).sha
+    except (OSError, ValueError, HfHubHTTPError) as error:
+        raise UnreadableError(
+            f"{location}: cannot ask the hub for its commit ({error}); check the name and the network, or write the "
+            "commit of the copy in your cache as hf://org/name@<40 hex digits>"
+        ) from error
+    config = f"/{hub.config}" if hub.config else ""
+    split = f":{hub.split}" if hub.split else ""
+    return f"hf://{hub.name}{config}@{commit}{split}"
 
 
 def _rows(dataset: "Dataset", media: MediaStore | None) -> Iterator[Row]:

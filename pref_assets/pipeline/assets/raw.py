@@ -1,14 +1,14 @@
 """Raw: the rows of a registered batch as they were read. Records: the same rows understood, or in quarantine."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import dagster as dg
 import polars as pl
 
 from pref_assets.home import Home
 from pref_assets.pairs.locations import is_hub
-from pref_assets.pairs.reading import read_hub, read_rows
+from pref_assets.pairs.media import MediaStore
+from pref_assets.pairs.reading import UnreadableError, read_chunks
 from pref_assets.pairs.schema import QUARANTINE, RAW, RECORD_COMPLETIONS, RECORD_PROMPTS, RECORD_VOTES, Table
 from pref_assets.pipeline import batches
 from pref_assets.pipeline.assets.common import Assets, table_result
@@ -22,6 +22,7 @@ from pref_assets.pipeline.naming import (
     describe,
     source_partitions,
 )
+from pref_assets.pipeline.refused import drop
 from pref_assets.pipeline.spec import PipelineSpec
 
 RECORD_TABLES: dict[str, Table] = {
@@ -54,7 +55,7 @@ def _raw(spec: PipelineSpec, name: str) -> dg.AssetsDefinition:
             name,
             description=describe(
                 f"Rows of source `{name}` as read, with the manifest of every batch.",
-                inputs=f"`{source.location}`, {origin}, pinned by its sha256 when it was registered",
+                inputs=f"`{source.location}`, {origin}, pinned by its content when it was registered",
                 table=RAW,
             ),
             table=RAW,
@@ -66,14 +67,17 @@ def _raw(spec: PipelineSpec, name: str) -> dg.AssetsDefinition:
     def raw(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult[pl.DataFrame]:
         batch = batches.find(home, spec.name, name, context.partition_key)
         batches.verify(batch)
-        if batch.path is None:
-            frame = read_hub(batch.uri, name, batch.key)
-        else:
-            frame = read_rows(Path(batch.path), batch.uri, name, batch.key)
+        media = MediaStore(home.media)
+        chunks = read_chunks(batch.place, batch.uri, name, batch.key, limits=source.limits, media=media)
+        try:
+            frame = pl.concat([RAW.empty(), *chunks])
+        except UnreadableError:
+            drop(context.instance, home, spec.name, name, batch)
+            raise
         unreadable = frame.filter(pl.col("code").is_not_null())
         manifest: Metadata = {
             "file": batch.uri,
-            "sha256": batch.sha256 or "pinned by the hub revision",
+            "pinned_by": batch.pin,
             "registered": batch.registered,
             **series({"bytes": batch.size, "rows_read": frame.height, "rows_unreadable": unreadable.height}),
             "preview": preview(frame, ["row", "payload", "code"]),
@@ -107,8 +111,8 @@ def _records(spec: PipelineSpec, name: str) -> dg.AssetsDefinition:
         outs={each: dg.AssetOut.from_spec(specs[each], io_manager_key=TABLE_IO) for each in specs},
         partitions_def=source_partitions(spec.name, name),
     )
-    def records(raw: pl.DataFrame) -> Iterator[dg.MaterializeResult[pl.DataFrame]]:
-        found = source.read(raw)
+    def records(home: dg.ResourceParam[Home], raw: pl.DataFrame) -> Iterator[dg.MaterializeResult[pl.DataFrame]]:
+        found = source.read(raw, MediaStore(home.media))
         frames = {
             "prompts": found.prompts,
             "completions": found.completions,

@@ -101,7 +101,7 @@ def test_what_fails_says_where_and_why(source: str, code: str, said: str) -> Non
     ],
 )
 def test_what_cannot_be_an_expression_is_refused_before_any_row(source: str, said: str) -> None:
-    with pytest.raises(ValueError, match="^expression `") as error:
+    with pytest.raises(ValueError, match=r"^expression `") as error:
         compiled(source)
     assert said in str(error.value)
 
