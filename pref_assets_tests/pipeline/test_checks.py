@@ -4,7 +4,9 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -228,13 +230,11 @@ def test_blocking_is_what_guards_training(done: Lab) -> None:
 
 
 def test_a_leak_stops_the_run_before_the_subsets(light: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    def leaking(*arguments: object) -> merging.Merged:
-        merged = merging.merge(*arguments)  # type: ignore[arg-type]
-        return merging.Merged(
-            merged.prompts, merged.completions, merged.pairs.with_columns(first("split", "elsewhere")), merged.drops
-        )
+    def leaking(*arguments: Any) -> Iterator[merging.Merged]:
+        for part in merging.merge_buckets(*arguments):
+            yield replace(part, comparisons=part.comparisons.with_columns(first("split", "elsewhere")))
 
-    monkeypatch.setattr(pairs_assets, "merge", leaking)
+    monkeypatch.setattr(pairs_assets, "merge_buckets", leaking)
     report = light.run()
     assert [failure.kind for failure in report.failures] == ["check_failed"]
     assert "prompts_do_not_leak_across_splits: " in report.failures[0].message

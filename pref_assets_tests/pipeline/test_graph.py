@@ -152,7 +152,7 @@ def test_the_same_rows_again_leave_everything_downstream_fresh(light: Lab) -> No
     assert light.run().materialized == []
 
 
-_PAIRS = ("prompts", "completions", "pairs", "pair_drops")
+_PAIRS = ("prompts", "completions", "comparisons", "prompt_duplicates", "pairs", "pair_drops")
 
 
 def test_a_new_file_becomes_a_batch_and_only_new_work_is_done(light: Lab) -> None:
