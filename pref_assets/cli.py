@@ -13,7 +13,6 @@ from pref_assets.home import Home
 
 if TYPE_CHECKING:
     from pref_assets.lineage.model import Trace
-    from pref_assets.pairs.exports import PromptFormat
 
 EXAMPLES = """
 \b
@@ -104,31 +103,39 @@ def rows(checkpoint: str, pipeline: str | None) -> None:
 @click.option(
     "--format",
     "style",
-    type=click.Choice(["trl", "parquet"]),
     default="trl",
     show_default=True,
-    help="JSON lines in TRL's format, or Parquet of the same columns.",
+    help="Format to write: a `type` of docs/formats.md, such as trl, trl_unpaired, openrlhf or llama_factory_alpaca.",
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A setting of the format, such as prompt_format=implicit; may be given several times.",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="File to write; SUBSET.jsonl or SUBSET.parquet by default.",
+    help="File to write, .jsonl or .parquet; SUBSET.jsonl by default.",
 )
-@click.option(
-    "--implicit-prompt", is_flag=True, help="Whole dialogues in chosen and rejected, without a prompt column."
-)
-@click.option("--margin", is_flag=True, help="Adds the strength of the preference as `margin`.")
-def export(subset: str, style: str, out: Path | None, implicit_prompt: bool, margin: bool) -> None:
+@click.option("--margin", is_flag=True, help="Adds the strength of the preference.")
+def export(subset: str, style: str, settings: tuple[str, ...], out: Path | None, margin: bool) -> None:
     """The selected pairs of a subset, for other trainers."""
+    import yaml
+
     from pref_assets.lineage.export import export_subset
 
     pipeline, _, name = subset.partition("/")
     if not name:
         raise click.UsageError(f"say PIPELINE/SUBSET, for example demo/{pipeline}")
-    path = out or Path(f"{name}.{'jsonl' if style == 'trl' else 'parquet'}")
-    prompt: PromptFormat = "implicit" if implicit_prompt else "explicit"
-    count = export_subset(Home.default(), pipeline, name, path, prompt=prompt, margin=margin)
-    click.echo(f"{count} pairs written to {path}")
+    path = out or Path(f"{name}.jsonl")
+    if wrong := [setting for setting in settings if "=" not in setting]:
+        raise click.UsageError(f"--set takes NAME=VALUE, not {wrong[0]!r}")
+    given = [setting.split("=", 1) for setting in settings]
+    values = {key: yaml.safe_load(value) for key, value in given}
+    count = export_subset(Home.default(), pipeline, name, path, style, values, margin)
+    click.echo(f"{count} rows written to {path}")
 
 
 @main.command()

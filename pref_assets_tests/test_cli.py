@@ -44,7 +44,13 @@ def test_rows_are_json_lines(ask, small) -> None:
 
 def test_export_says_how_many_and_where(ask, tmp_path) -> None:
     result = ask("export", "p/few", "--out", str(tmp_path / "few.jsonl"))
-    assert result.output == f"1 pairs written to {tmp_path / 'few.jsonl'}\n"
+    assert result.output == f"1 rows written to {tmp_path / 'few.jsonl'}\n"
+
+
+def test_export_in_another_format(ask, tmp_path) -> None:
+    path = tmp_path / "few.jsonl"
+    ask("export", "p/few", "--format", "openrlhf", "--set", "prompt_key=q", "--set", "style=text", "--out", str(path))
+    assert json.loads(path.read_text()) == {"q": "Name a tree.", "chosen": "An oak tree.", "rejected": "No idea."}
 
 
 @pytest.mark.parametrize(
@@ -54,6 +60,9 @@ def test_export_says_how_many_and_where(ask, tmp_path) -> None:
         (["rows", "nosuch"], "no checkpoint 'nosuch'"),
         (["export", "p/most"], "no subset 'most'"),
         (["export", "few"], "say PIPELINE/SUBSET"),
+        (["export", "p/few", "--format", "nosuch"], "'trl_unpaired'"),
+        (["export", "p/few", "--set", "style"], "--set takes NAME=VALUE, not 'style'"),
+        (["export", "p/few", "--set", "stile=standard"], "stile"),
         (["trace", "x", "--pipeline", "nosuch"], "pipeline 'nosuch' has no tables"),
     ],
 )

@@ -1,13 +1,17 @@
 """A subset as a file that other trainers read."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import polars as pl
+from pydantic import TypeAdapter
 
 from pref_assets.home import Home
 from pref_assets.lineage.model import UnknownQueryError
 from pref_assets.lineage.tables import PipelineTables
-from pref_assets.pairs.exports import PromptFormat, Style, trl_rows, write_rows
+from pref_assets.pairs.exports import pair_rows, write_rows
+from pref_assets.pairs.media import MEDIA, MediaStore
+from pref_assets.pairs.readers import Source, SourceConfig
 from pref_assets.pairs.schema import COMPLETIONS, DECISIONS, PAIRS, PROMPTS
 
 
@@ -16,31 +20,39 @@ def export_subset(
     pipeline: str,
     subset: str,
     path: Path,
-    prompt: PromptFormat = "explicit",
-    style: Style = "conversational",
+    style: str = "trl",
+    settings: Mapping[str, Any] | None = None,
     margin: bool = False,
 ) -> int:
-    """Writes the selected pairs of a subset in TRL's format, by pair id, and returns how many.
+    """Writes the selected pairs of a subset, by prompt and pair id, and returns how many rows that made.
+
+    Images are named by their file in the home's media folder.
 
     Args:
         home: the state folder.
         pipeline: pipeline that holds the subset.
         subset: its name in the pipeline file.
         path: ``.jsonl`` or ``.parquet``.
-        prompt: with a ``prompt`` column, or the whole dialogue on both sides.
-        style: lists of messages, or text.
-        margin: adds the pair's strength as ``margin``.
+        style: a format's ``type``, as in a pipeline file.
+        settings: the format's settings, as in a pipeline file.
+        margin: adds the pair's strength.
 
     Raises:
         UnknownQueryError: no such pipeline or subset; lists those there are.
-        ValueError: the format cannot hold a pair, or the path ends otherwise.
+        ValueError: no such format or setting, the format cannot hold a pair, or the path ends otherwise.
     """
     tables = PipelineTables.open(home, pipeline)
     if subset not in (known := tables.names("subsets")):
         raise UnknownQueryError(f"{pipeline} has no subset {subset!r} (there are: {', '.join(known) or 'none'})")
+    source: Source = TypeAdapter(SourceConfig).validate_python(
+        {"location": str(path), **(settings or {}), "type": style}
+    )
     chosen = tables.scan("subsets", subset, DECISIONS).filter("selected").select("pair_id")
-    pairs = tables.scan("pairs", "pairs", PAIRS).join(chosen, on="pair_id", how="semi").sort("pair_id").collect()
-    prompts, completions = (tables.scan("pairs", table.name, table).collect() for table in (PROMPTS, COMPLETIONS))
-    frame: pl.DataFrame = trl_rows(pairs, prompts, completions, prompt, style, margin)
-    write_rows(frame, path)
-    return frame.height
+    pairs = tables.scan("pairs", "pairs", PAIRS).join(chosen, on="pair_id", how="semi")
+    prompts, completions = (tables.scan("pairs", table.name, table) for table in (PROMPTS, COMPLETIONS))
+    media = MediaStore(home.media)
+
+    def named(uri: str) -> str:
+        return str(media.path(uri)) if uri.startswith(MEDIA) else uri
+
+    return write_rows(pair_rows(source, pairs, prompts, completions, margin=margin, image=named), path)

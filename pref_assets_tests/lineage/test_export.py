@@ -16,6 +16,8 @@ def test_only_selected_pairs_are_written(small, tmp_path):
         "prompt": [{"role": "user", "content": "Name a tree."}],
         "chosen": [{"role": "assistant", "content": "An oak tree."}],
         "rejected": [{"role": "assistant", "content": "No idea."}],
+        "chosen_model": "tiny",
+        "rejected_model": "tiny",
     }
     assert export_subset(small.home, "p", "all", tmp_path / "all.parquet", margin=True) == 2
     assert pl.read_parquet(tmp_path / "all.parquet")["margin"].to_list() == [1.0, 1.0]

@@ -29,11 +29,11 @@ class Archive:
             raise UnreadableError(f"{uri}: damaged zip archive ({error}); copy it again") from error
         self._uri = uri
         self._growth = Growth(uri, size, limits)
-        self.members = sorted(
-            (info for info in self._zip.infolist() if _is_data(info)),
-            key=lambda info: (info.filename, info.header_offset),
-        )
-        self._count = Counter(info.filename for info in self.members)
+        found = [info for info in self._zip.infolist() if _is_data(info)]
+        self._count = Counter(info.filename for info in found)
+        first = {info.filename: info for info in reversed(found)}
+        self.members = [first[name] for name in sorted(first)]
+        """One for each name, sorted."""
         if not self.members:
             raise UnreadableError(f"{uri}: no data file in the archive; readable are {', '.join(SUFFIXES)}")
 
