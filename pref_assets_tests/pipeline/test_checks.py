@@ -4,7 +4,6 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from pref_assets.pairs import merge as merging
-from pref_assets.pipeline.assets import pairs as pairs_assets
+from pref_assets.pairs import curation as curating
+from pref_assets.pipeline.assets import curation as curation_assets
 from pref_assets.pipeline.training_checks import manifest_problems, spread_over_lengths
 from pref_assets.resources.tables import TABLES
 from pref_assets.training.checkpoint import METRICS, PAIR_IDS
@@ -230,11 +229,10 @@ def test_blocking_is_what_guards_training(done: Lab) -> None:
 
 
 def test_a_leak_stops_the_run_before_the_subsets(light: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    def leaking(*arguments: Any) -> Iterator[merging.Merged]:
-        for part in merging.merge_buckets(*arguments):
-            yield replace(part, comparisons=part.comparisons.with_columns(first("split", "elsewhere")))
+    def leaking(*arguments: Any) -> Iterator[pl.DataFrame]:
+        return (part.with_columns(first("split", "elsewhere")) for part in curating.kept(*arguments))
 
-    monkeypatch.setattr(pairs_assets, "merge_buckets", leaking)
+    monkeypatch.setattr(curation_assets, "kept", leaking)
     report = light.run()
     assert [failure.kind for failure in report.failures] == ["check_failed"]
     assert "prompts_do_not_leak_across_splits: " in report.failures[0].message
