@@ -334,7 +334,7 @@ def _names(source: str | None, scope: Scope, path: str) -> list[str]:
 
 
 def _plain(value: Any) -> Any:
-    """What filters give as a generator, as a list, so that it can be stored."""
+    """A range, or the items of an object, as a list, so that it can be stored."""
     return value if isinstance(value, (dict, list, str, int, float, bool, type(None))) else list(value)
 
 
