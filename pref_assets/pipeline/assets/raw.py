@@ -120,7 +120,7 @@ def _records(spec: PipelineSpec, name: str) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult[Staged]]:
         media = MediaStore(home.media)
         chunks = raw.collect_batches(chunk_size=_CHUNK_ROWS)
-        found = (vars(source.read(chunk, media)) for chunk in chunks)
+        found = (vars(each) for each in source.read_each(chunks, media))
         staged = TableStore(home.tables).stage_together(RECORD_TABLES, found, context.partition_key)
         for table_name, rows in staged.items():
             metadata: Metadata = {"preview": preview(rows.head(PREVIEW_ROWS), _PREVIEW[table_name])}
