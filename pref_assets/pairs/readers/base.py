@@ -15,7 +15,6 @@ from pref_assets.pairs.reading import ReadingLimits, RowFault, parse_row
 from pref_assets.pairs.schema import QUARANTINE
 from pref_assets.settings import Settings
 
-
 _NOTE = 100
 """A payload that reading has cut carries a note of fewer bytes than these."""
 
