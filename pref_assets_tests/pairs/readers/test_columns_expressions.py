@@ -77,6 +77,7 @@ def test_values(source: str, expected: object) -> None:
         ("question|float", "bad_expression", "could not convert string to float: 'Why?'"),
         ("'2.5'|int", "bad_expression", "'2.5' is no whole number"),
         ("true|int", "bad_expression", "True is no number"),
+        ("'nan'|float", "bad_expression", "'nan' is no finite number"),
         ("1 / 0", "bad_expression", "division by zero"),
         ("zip(worker, [1])", "bad_expression", "shorter"),
         ("range(10000000)|list", "bad_expression", "at most 100000"),
