@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from pref_assets.commits import Commit, StoredColumnsError, commit, commits, state
-from pref_assets.pairs.schema import Table, content_hash
+from pref_assets.pairs.schema import ContentHasher, Table, content_hash
 from pref_assets.staging import BATCH, Limits, Part, Stage, Staged, check_batch, lasting, scratch, write_sorted
 
 if TYPE_CHECKING:
@@ -52,6 +52,14 @@ class Snapshot:
     content_hash: str
     rows: int
     written: bool = False
+
+
+@dataclass(frozen=True)
+class Versioned:
+    """A table at one version: whatever is written later, ``rows`` are those that ``snapshot`` tells of."""
+
+    snapshot: Snapshot
+    rows: pl.LazyFrame
 
 
 @dataclass(frozen=True)
@@ -195,6 +203,24 @@ class TableStore:
         if current.content_hash is None:
             raise TableError(f"{path}: version {current.version} was written by another program; materialize it again")
         return Snapshot(path, current.version, current.content_hash, current.rows)
+
+    def versioned(self, key: Sequence[str]) -> Versioned:
+        """The table as it is now and will stay readable; raises as ``snapshot`` does."""
+        snapshot = self.snapshot(key)
+        return Versioned(snapshot, self.scan(key, snapshot.version))
+
+    def rehashed(self, key: Sequence[str], table: Table, version: int) -> str:
+        """Content hash of a version computed from its rows, to hold against the one that is on record.
+
+        Raises:
+            MissingTableError: no such table or version.
+            ValueError: it does not have the columns of ``table``.
+        """
+        hasher = ContentHasher(table.schema)
+        with _explained(self.path(key), "read"):
+            for rows in self.scan(key, version).collect_batches(chunk_size=self.limits.group_rows):
+                hasher.add(table.conform(rows))
+        return hasher.hexdigest()
 
     def batches(self, key: Sequence[str], version: int | None = None) -> dict[str, str]:
         """Content hash of every batch of the table, batches without rows included."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from deltalake import DeltaTable, write_deltalake
+from deltalake.exceptions import DeltaError
 
 from pref_assets.pairs import schema
 from pref_assets.pairs.schema import CENTROIDS, PAIR_SCORES, PAIRS, RAW, Table
@@ -144,6 +145,45 @@ def test_a_table_follows_its_schema_when_the_code_changes(store: TableStore) -> 
     store.write(KEY, after.frame([{"id": "a", "y": "z"}]), after)
     assert store.read(KEY).schema == after.schema
     assert store.read(KEY, version=0).schema == before.schema
+
+
+def test_a_commit_that_fails_leaves_the_former_version_and_no_file(
+    store: TableStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write(KEY, raw("one", ["1"]), RAW, batch="one")
+    before = sorted(store.path(KEY).rglob("*"))
+
+    def fails(*_: object, **__: object) -> None:
+        raise DeltaError("the disk went away")
+
+    monkeypatch.setattr(DeltaTable, "create_write_transaction", fails)
+    with pytest.raises(TableError, match="demo/raw/verifiable: the table cannot be written: the disk went away"):
+        store.write(KEY, raw("one", ["2"]), RAW, batch="one")
+    assert store.read(KEY)["payload"].to_list() == ["1"]
+    assert sorted(store.path(KEY).rglob("*")) == before
+    assert not list(store.staging.iterdir())
+
+
+def test_batches_of_other_columns_do_not_mix(store: TableStore) -> None:
+    columns = {"id": schema.Column(pl.String, ""), "batch": schema.Column(pl.String, "")}
+    number, text = (
+        Table("t", ("id",), {**columns, "x": schema.Column(dtype, "")}) for dtype in (pl.Int64(), pl.String())
+    )
+    store.write(KEY, number.frame([{"id": "a", "batch": "one", "x": 1}]), number, batch="one")
+    with pytest.raises(TableError, match="columns x of its other batches have another type; delete the folder"):
+        store.write(KEY, text.frame([{"id": "a", "batch": "two", "x": "1"}]), text, batch="two")
+    with pytest.raises(TableError, match="it is stored in batches; delete the folder"):
+        store.write(KEY, number.empty(), number)
+    more = Table("t", ("id",), {**number.columns, "y": schema.Column(pl.String, "")})
+    store.write(KEY, more.frame([{"id": "b", "batch": "two", "x": 2, "y": "z"}]), more, batch="two")
+    assert store.read(KEY).sort("id").rows() == [("a", "one", 1, None), ("b", "two", 2, "z")]
+
+
+def test_a_version_is_hashed_again_from_its_rows(store: TableStore) -> None:
+    first = store.write(KEY, raw("one", ["1", "2"]), RAW)
+    store.write(KEY, raw("one", ["3"]), RAW)
+    assert store.rehashed(KEY, RAW, first.version) == first.content_hash
+    assert store.rehashed(KEY, RAW, first.version + 1) == store.snapshot(KEY).content_hash != first.content_hash
 
 
 WRITER = """

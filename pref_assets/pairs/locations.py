@@ -66,6 +66,12 @@ def is_remote(location: str) -> bool:
     return _REMOTE.fullmatch(location) is not None
 
 
+def has_data_name(name: str) -> bool:
+    """Whether the end of a file's name or URL says that it can be read, and that it is finished."""
+    last = name.rpartition("/")[2].lower()
+    return not last.startswith(".") and not last.endswith(_UNFINISHED) and last.endswith(SUFFIXES)
+
+
 def parse_hub(location: str) -> HubLocation:
     """Reads ``hf://org/name[/config][@revision][:split]``.
 
@@ -157,9 +163,7 @@ def _saved_files(location: str, root: Path) -> list[Path]:
 
 def _is_data_file(path: Path) -> bool:
     """By its name; a link that leads nowhere counts, a folder does not."""
-    name = path.name.lower()
-    known = not name.startswith(".") and not name.endswith(_UNFINISHED) and name.endswith(SUFFIXES)
-    return known and not path.is_dir()
+    return has_data_name(path.name) and not path.is_dir()
 
 
 def _matches(pattern: Path) -> Iterator[Path]:

@@ -3,7 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from pref_assets.pairs.locations import LocationError, SourceFile, find_files, is_remote, source_file
+from pref_assets.pairs.locations import (
+    SUFFIXES,
+    LocationError,
+    SourceFile,
+    find_files,
+    has_data_name,
+    is_remote,
+    source_file,
+)
 from pref_assets.pairs.object_stores import find_objects, object_state
 
 Place = Path | str
@@ -32,7 +40,10 @@ def find_places(location: str) -> list[tuple[str, Place]]:
         ModelNotFoundError: a package location whose package is not installed.
     """
     if is_remote(location):
-        return [(url, url) for url in find_objects(location)]
+        found = find_objects(location)
+        if found == [location] and not has_data_name(location):
+            raise LocationError(f"{location}: cannot read this type of file; readable are {', '.join(SUFFIXES)}")
+        return [(url, url) for url in found if has_data_name(url)]
     return list(find_files(location))
 
 

@@ -58,8 +58,15 @@ def _groups(texts: pl.Series) -> Iterator[bytes]:
     words = iter(_words(texts.filter(beyond_ascii)))
     for text in texts:
         # Replacing bytes is several times faster than a regular expression, and says the same of ASCII.
-        found = b" ".join(text.encode().translate(_ASCII).split()) if text.isascii() else next(words).encode()
+        found = _ascii_words(text) if text.isascii() else next(words).encode()
         yield found or text.encode()
+
+
+def _ascii_words(text: str) -> bytes:
+    spaced = text.encode().translate(_ASCII)
+    while b"  " in spaced:
+        spaced = spaced.replace(b"  ", b" ")
+    return spaced.strip()
 
 
 def _words(texts: pl.Series) -> pl.Series:

@@ -38,16 +38,24 @@ def united_completions(records: pl.DataFrame) -> pl.DataFrame:
 
 def provenance(records: pl.DataFrame, *key: str) -> pl.DataFrame:
     """Every row of each key, sorted, as column ``provenance``."""
-    rows = records.select(*key, *PROVENANCE_COLUMNS).unique().sort(PROVENANCE_COLUMNS, nulls_last=True)
     place = pl.struct(PROVENANCE_COLUMNS).cast(PROVENANCE.inner)
-    return rows.group_by(key, maintain_order=True).agg(place.alias("provenance"))
+    one, several = _parted(records.select(*key, *PROVENANCE_COLUMNS).unique(), key)
+    alone = one.select(*key, provenance=place.reshape((-1, 1)).arr.to_list())
+    return pl.concat([alone, several.group_by(key).agg(provenance=place)])
 
 
 def _first_said(records: pl.DataFrame, key: str, column: str) -> pl.DataFrame:
     """Of each key that has any, the value of ``column`` in its first row."""
     said = records.select(key, column, *PROVENANCE_COLUMNS).filter(pl.col(column).is_not_null())
-    said = said.sort(*PROVENANCE_COLUMNS, column, nulls_last=True)
-    return said.unique(key, keep="first").select(key, column)
+    one, several = _parted(said, (key,), column)
+    return pl.concat([one, several.unique(key, keep="first")]).select(key, column)
+
+
+def _parted(rows: pl.DataFrame, key: tuple[str, ...], *last: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows whose key no other has, and the rest in the order of their places. Nearly all rows are alone, and sorting
+    only the rest takes half the time of sorting all."""
+    alone = pl.len().over(key) == 1
+    return rows.filter(alone), rows.filter(~alone).sort(*PROVENANCE_COLUMNS, *last, nulls_last=True)
 
 
 def _ratings(records: pl.DataFrame) -> pl.DataFrame:

@@ -9,7 +9,6 @@ import dagster as dg
 import polars as pl
 
 from pref_assets.home import Home
-from pref_assets.pairs.schema import content_hash
 from pref_assets.pipeline.claims import ITSELF, Checks, Claim, Frames, check, height, verdict
 from pref_assets.pipeline.inputs import write_input
 from pref_assets.pipeline.metadata import bounded, series
@@ -174,17 +173,16 @@ def manifest_problems(folder: Path, tables: TableStore) -> list[str]:
     problems = []
     for name, pinned in {"subset": manifest.subset, **manifest.tables}.items():
         try:
-            frame = tables.read(pinned.key, version=pinned.delta_version)
+            found = tables.rehashed(pinned.key, TABLES[name], pinned.delta_version)
         except FileNotFoundError as error:
             problems.append(f"{name}: {error}")
             continue
-        table = TABLES[name]
-        found = content_hash(table.conform(frame), table.key)
         if found != pinned.data_version:
             where = "/".join(pinned.key)
             problems.append(f"{where} version {pinned.delta_version} has content {found}, not {pinned.data_version}")
         elif name == "subset":
-            problems += _pair_problems(folder, frame)
+            decisions = tables.scan(pinned.key, version=pinned.delta_version).select("pair_id", "selected")
+            problems += _pair_problems(folder, decisions.collect())
     return problems
 
 

@@ -12,7 +12,7 @@ from pref_assets.home import Home
 from pref_assets.pairs import schema
 from pref_assets.pairs.schema import Table
 from pref_assets.staging import BATCH, Staged
-from pref_assets.tables import MissingTableError, TableStore
+from pref_assets.tables import MissingTableError, TableStore, Versioned
 
 TABLE_METADATA = "table"
 """Definition metadata of a table asset: the name of its schema."""
@@ -29,8 +29,8 @@ class DeltaTables(dg.ConfigurableIOManager):
 
     An asset that returns a frame, or staged rows, says which table they are of in its definition:
     ``metadata={"table": PAIRS.name}``. A partitioned asset writes one batch, the partition key. An input is read as
-    the annotation says: ``pl.DataFrame`` (or none), ``pl.LazyFrame``, or either with ``| None`` where the table may
-    not exist yet.
+    the annotation says: ``pl.DataFrame`` (or none), ``pl.LazyFrame``, ``Versioned`` (a whole table with the version
+    that was read), or one of them with ``| None`` where the table may not exist yet.
     """
 
     home: str
@@ -57,11 +57,13 @@ class DeltaTables(dg.ConfigurableIOManager):
         if known is None:
             context.add_output_metadata({CONTENT_HASH: snapshot.content_hash})
 
-    def load_input(self, context: dg.InputContext) -> pl.DataFrame | pl.LazyFrame | None:
+    def load_input(self, context: dg.InputContext) -> pl.DataFrame | pl.LazyFrame | Versioned | None:
         """The whole table, or the batches of the input's partitions."""
         wanted = _annotations(context)
         if NoneType in wanted and not self.store.exists(context.asset_key.path):
             return None
+        if Versioned in wanted:
+            return self.store.versioned(context.asset_key.path)
         frame = self._scan(context)
         return frame if pl.LazyFrame in wanted else frame.collect()
 

@@ -1,9 +1,20 @@
 import hashlib
+import os
+from pathlib import Path
 
 import pytest
 
 from pref_assets.models.reference import ModelNotFoundError
-from pref_assets.pairs.locations import HubLocation, LocationError, find_files, is_hub, list_files, parse_hub
+from pref_assets.pairs.locations import (
+    HubLocation,
+    LocationError,
+    find_files,
+    is_hub,
+    is_remote,
+    list_files,
+    parse_hub,
+    source_file,
+)
 
 
 @pytest.fixture
@@ -86,3 +97,75 @@ def test_hub_locations(location, expected):
 def test_a_hub_location_without_organisation_is_refused():
     with pytest.raises(LocationError, match="org/name"):
         parse_hub("hf://name")
+
+
+def test_every_type_that_can_be_read_is_listed_in_any_case(tmp_path):
+    names = ["a.csv", "b.CSV.GZ", "c.arrow", "d.feather", "e.zip", "f.JSONL", "g.json.gz", "h.txt", "i.xlsx"]
+    for name in names:
+        (tmp_path / name).write_text("")
+    assert [path.name for _, path in find_files(str(tmp_path))] == sorted(names[:-2])
+
+
+def test_links_among_folders_are_followed_once(folder):
+    (folder / "deep" / "up").symlink_to("..")
+    (folder / "deep" / "self").symlink_to(".")
+    (folder / "twin").symlink_to("deep")
+    assert [path.name for _, path in find_files(f"{folder}/**/*.jsonl")] == ["b.jsonl", "h.jsonl"]
+    assert [uri for uri, _ in find_files(f"{folder}/*/h.jsonl")] == [f"{folder}/deep/h.jsonl"]
+
+
+def test_patterns_mean_what_they_mean_in_a_shell(tmp_path):
+    for name in ("a/b/c.jsonl", "a/x.jsonl", "a/.hidden/y.jsonl", "z.jsonl", "a/b/d1.jsonl"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+
+    def found(pattern):
+        return [Path(uri).relative_to(tmp_path).as_posix() for uri, _ in find_files(f"{tmp_path}/{pattern}")]
+
+    assert found("**/*.jsonl") == ["a/b/c.jsonl", "a/b/d1.jsonl", "a/x.jsonl", "z.jsonl"]
+    assert found("*/*.jsonl") == ["a/x.jsonl"]
+    assert found("a/**/c.jsonl") == ["a/b/c.jsonl"]
+    assert found("a/**/x.jsonl") == ["a/x.jsonl"]
+    assert found("a/b/d[0-9].json?") == ["a/b/d1.jsonl"]
+    assert found("a/.hidden/*.jsonl") == ["a/.hidden/y.jsonl"]
+
+
+def test_links_that_lead_nowhere_are_listed_and_refused(tmp_path):
+    (tmp_path / "loop.jsonl").symlink_to("loop.jsonl")
+    (tmp_path / "lost.jsonl").symlink_to("gone.jsonl.old")
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    errors = {}
+    for uri, path in find_files(str(tmp_path)):
+        with pytest.raises(LocationError) as error:
+            source_file(uri, path)
+        errors[path.name] = str(error.value)
+    assert "leads back to itself" in errors["loop.jsonl"]
+    assert "gone.jsonl.old" in errors["lost.jsonl"]
+    assert "no regular file" in errors["pipe.jsonl"]
+
+
+def test_a_link_to_a_file_is_a_file(tmp_path):
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "a.jsonl").write_text("{}")
+    (tmp_path / "b.jsonl").symlink_to("kept/a.jsonl")
+    [file] = list_files(str(tmp_path))
+    assert (file.path.name, file.size) == ("b.jsonl", 2)
+
+
+@pytest.mark.parametrize(
+    ("location", "expected"),
+    [
+        ("s3://bucket/a.jsonl", True),
+        ("memory://a/*.jsonl", True),
+        ("abfs+tls://c/a", True),
+        ("hf://org/name", False),
+        ("package://module/data", False),
+        ("data/a.jsonl", False),
+        ("/data/a://b.jsonl", False),
+    ],
+)
+def test_remote_locations(location, expected):
+    assert is_remote(location) is expected
+    if expected:
+        with pytest.raises(LocationError, match="this machine"):
+            find_files(location)

@@ -1,12 +1,32 @@
 import gzip
+import io
 import json
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
 
 import datasets
+import huggingface_hub
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from pref_assets.pairs.locations import LocationError
-from pref_assets.pairs.reading import UnreadableError, read_hub, read_rows
+from pref_assets.pairs.locations import LocationError, find_files
+from pref_assets.pairs.media import MediaStore
+from pref_assets.pairs.reading import (
+    ReadingLimits,
+    RowFault,
+    UnreadableError,
+    documents,
+    files,
+    parse_row,
+    pin_hub,
+    read_chunks,
+    read_hub,
+    read_rows,
+)
+from pref_assets.pairs.reading import lines as lines_module
 from pref_assets.pairs.schema import RAW
 
 GOOD = {"prompt": "é\n", "chosen": "a", "rejected": "b"}
@@ -167,3 +187,217 @@ def test_a_missing_hub_data_set_is_named(hub):
         read_hub("hf://org/gone", "s", "b1")
     with pytest.raises(LocationError):
         read_hub("hf://gone", "s", "b1")
+
+
+def test_chunks_hold_so_many_rows_and_number_on(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"".join(json.dumps({"n": n}).encode() + b"\n" for n in range(25)))
+    chunks = list(read_chunks(path, "rows.jsonl", "s", "b1", rows=10))
+    assert [chunk.height for chunk in chunks] == [10, 10, 5]
+    assert [row for chunk in chunks for row in chunk["row"]] == list(range(1, 26))
+    assert all(chunk.schema == RAW.schema for chunk in chunks)
+    assert pl.concat(chunks).equals(read_rows(path, "rows.jsonl", "s", "b1"))
+
+
+def test_a_chunk_ends_early_where_rows_are_long(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"".join(json.dumps({"n": "x" * 600}).encode() + b"\n" for _ in range(10)))
+    chunks = read_chunks(path, "rows.jsonl", "s", "b1", limits=ReadingLimits(chunk_bytes=1024))
+    assert [chunk.height for chunk in chunks] == [2] * 5
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.json", "rows.csv", "rows.jsonl.gz"])
+def test_the_first_chunk_needs_only_the_beginning_of_the_file(tmp_path, monkeypatch, name):
+    row = {"a": "".join(chr(97 + n % 26) for n in range(2000)), "b": "y"}
+    lines = [json.dumps({**row, "n": number}) for number in range(5_000)]
+    text = {
+        ".json": "[" + ",".join(lines) + "]",
+        ".csv": "a,n\n" + "".join(f"{row['a']},{number}\n" for number in range(5_000)),
+    }.get(Path(name).suffix, "\n".join(lines))
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(text.encode(), 1) if name.endswith(".gz") else text.encode())
+    taken = []
+
+    class Counting(io.FileIO):
+        def readinto(self, buffer):
+            count = super().readinto(buffer)
+            taken.append(count)
+            return count
+
+        def readall(self):
+            raise AssertionError("the whole file was read")
+
+    monkeypatch.setattr(files, "open_place", lambda place: io.BufferedReader(Counting(place)))
+    first = next(read_chunks(path, name, "s", "b1", rows=10))
+    assert first.height == 10
+    assert sum(taken) < max(len(text) // 2, 1 << 21)
+
+
+def with_blocks_of(monkeypatch, size):
+    monkeypatch.setattr(lines_module, "_BLOCK", size)
+    monkeypatch.setattr(documents, "_BLOCK", size)
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=8,
+)
+JSON_OBJECTS = st.dictionaries(st.text(max_size=4), JSON_VALUES, max_size=4)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(JSON_OBJECTS, max_size=5), st.integers(1, 40), st.sampled_from([None, 0, 2]))
+def test_lists_and_lines_are_the_same_rows_whatever_the_blocks(tmp_path, rows, block, indent):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        with_blocks_of(monkeypatch, block)
+        (tmp_path / "rows.json").write_text(json.dumps(rows, indent=indent), encoding="utf-8")
+        (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        for name in ("rows.json", "rows.jsonl"):
+            frame = read_rows(tmp_path / name, name, "s", "b1")
+            assert [json.loads(payload) for payload in frame["payload"]] == rows
+            assert frame["row"].to_list() == list(range(1, len(rows) + 1))
+            assert frame["code"].null_count() == len(rows)
+
+
+@settings(max_examples=100, deadline=None)
+@given(JSON_OBJECTS, st.booleans())
+def test_a_row_is_parsed_exactly(value, escaped):
+    assert parse_row(json.dumps(value, ensure_ascii=escaped).encode()) == value
+    assert parse_row(json.dumps(value, ensure_ascii=escaped, separators=(",", ":")).encode()) == value
+
+
+@settings(max_examples=100, deadline=None)
+@given(JSON_OBJECTS, st.text(max_size=4), JSON_VALUES, JSON_VALUES)
+def test_a_repeated_key_is_always_seen(value, name, first, second):
+    pairs = [*((key, each) for key, each in value.items() if key != name), (name, first), (name, second)]
+    text = "{" + ",".join(f"{json.dumps(key)}:{json.dumps(each)}" for key, each in pairs) + "}"
+    for row in (text, '{"nested":[' + text + "]}"):
+        with pytest.raises(RowFault) as fault:
+            parse_row(row.encode())
+        assert fault.value.code == "duplicate_key"
+
+
+def test_quotes_written_as_escapes_do_not_hide_a_repeated_key():
+    text = rb'{"a":"\u0022\u0022\u0022\u0022\u0022\u0022","b":1,"b":2}'
+    with pytest.raises(RowFault, match="field `b`"):
+        parse_row(text)
+
+
+def test_a_csv_row_is_an_object_of_texts(tmp_path):
+    frame = rows_of(tmp_path / "rows.csv", 'prompt,chosen,n\n"a ""b"",\nc",é,007\n\nd,,1.50\n'.encode())
+    assert [json.loads(payload) for payload in frame["payload"]] == [
+        {"prompt": 'a "b",\nc', "chosen": "é", "n": "007"},
+        {"prompt": "d", "chosen": None, "n": "1.50"},
+    ]
+    assert frame["row"].to_list() == [1, 2]
+
+
+def test_a_csv_row_that_does_not_end_is_cut(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_bytes(b'a,b\n1,2\n"' + b"x" * 3000 + b"\n" + b"y" * 3000)
+    limits = ReadingLimits(max_row_bytes=2048, kept_bytes=100)
+    frame = pl.concat(read_chunks(path, "rows.csv", "s", "b1", limits=limits))
+    assert frame["code"].to_list()[:2] == [None, "too_long"]
+    assert all(len(payload) < 200 for payload in frame["payload"])
+
+
+@pytest.mark.parametrize("name", ["rows.arrow", "rows.feather", "stream.arrow"])
+def test_arrow_files_and_streams(tmp_path, name):
+    frame = pl.DataFrame({"prompt": ["a", "b"], "turns": [[{"role": "user", "content": "é"}], []], "n": [1, None]})
+    (frame.write_ipc_stream if name.startswith("stream") else frame.write_ipc)(tmp_path / name)
+    read = read_rows(tmp_path / name, name, "s", "b1")
+    assert [json.loads(payload) for payload in read["payload"]] == frame.to_dicts()
+
+
+def test_every_file_of_an_archive_is_read_under_its_own_uri(tmp_path):
+    frame = pl.DataFrame(GOOD)
+    packed = {
+        "list.json": b'[{"a": 1}]',
+        "in/rows.jsonl.gz": gzip.compress(b'{"a": 2}\n{"a": 3}'),
+        "table.csv": b"a\n4\n",
+    }
+    for name, write in (("t.parquet", frame.write_parquet), ("t.arrow", frame.write_ipc)):
+        buffer = io.BytesIO()
+        write(buffer)
+        packed[name] = buffer.getvalue()
+    with zipfile.ZipFile(tmp_path / "all.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in {**packed, "README.md": b"Hello", "__MACOSX/._list.json": b"\0"}.items():
+            archive.writestr(name, data)
+    read = read_rows(tmp_path / "all.zip", "data/all.zip", "s", "b1")
+    assert read.select("uri", "row", "code").rows() == [
+        ("data/all.zip/in/rows.jsonl.gz", 1, None),
+        ("data/all.zip/in/rows.jsonl.gz", 2, None),
+        ("data/all.zip/list.json", 1, None),
+        ("data/all.zip/t.arrow", 1, None),
+        ("data/all.zip/t.parquet", 1, None),
+        ("data/all.zip/table.csv", 1, None),
+    ]
+    assert json.loads(read["payload"][4]) == GOOD
+
+
+def test_bytes_go_to_the_media_store(tmp_path):
+    path = tmp_path / "rows.parquet"
+    png = b"\x89PNG\r\n\x1a\n rest"
+    row = {
+        "image": {"bytes": png, "path": "a.png"},
+        "images": [{"bytes": None, "path": "b.png"}, {"bytes": b"GIF89a", "path": None}],
+        "audio": b"RIFF....WAVE",
+        "score": float("nan"),
+    }
+    pl.DataFrame([row]).write_parquet(path)
+    media = MediaStore(tmp_path / "media")
+    (frame,) = read_chunks(path, "rows.parquet", "s", "b1", media=media)
+    payload = json.loads(frame["payload"][0])
+    assert media.path(payload["image"]).read_bytes() == png
+    assert payload["image"].endswith(".png")
+    assert payload["images"][0] == "b.png"
+    assert payload["images"][1].endswith(".gif")
+    assert payload["audio"].endswith(".wav")
+    assert payload["score"] is None
+
+
+def test_a_saved_data_set_is_read_like_any_other(tmp_path):
+    saved = datasets.DatasetDict(
+        {
+            "train": datasets.Dataset.from_list([GOOD, {**GOOD, "chosen": "c"}]),
+            "test": datasets.Dataset.from_list([GOOD]),
+        }
+    )
+    saved.save_to_disk(str(tmp_path / "saved"))
+    found = find_files(str(tmp_path / "saved"))
+    assert [uri.removeprefix(f"{tmp_path}/") for uri, _ in found] == [
+        "saved/test/data-00000-of-00001.arrow",
+        "saved/train/data-00000-of-00001.arrow",
+    ]
+    frames = [read_rows(path, uri, "s", "b1") for uri, path in found]
+    assert [[json.loads(payload)["chosen"] for payload in frame["payload"]] for frame in frames] == [["a"], ["a", "c"]]
+    assert len(find_files(str(tmp_path / "saved" / "train"))) == 1
+    (tmp_path / "saved" / "train" / "state.json").write_text("{")
+    with pytest.raises(LocationError, match="damaged"):
+        find_files(str(tmp_path / "saved"))
+
+
+def test_a_hub_location_is_pinned_to_its_commit(monkeypatch):
+    asked = []
+
+    class Hub:
+        def dataset_info(self, name, revision, timeout):
+            asked.append((name, revision))
+            if name == "org/gone":
+                raise OSError("no network")
+            return SimpleNamespace(sha="c" * 40)
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
+    assert pin_hub("hf://org/name/small@main:train") == f"hf://org/name/small@{'c' * 40}:train"
+    assert pin_hub("hf://org/name") == f"hf://org/name@{'c' * 40}"
+    assert asked == [("org/name", "main"), ("org/name", None)]
+    assert pin_hub(f"hf://org/gone@{'a' * 40}") == f"hf://org/gone@{'a' * 40}"
+    with pytest.raises(UnreadableError, match=r"hf://org/gone: cannot ask the hub .*no network"):
+        pin_hub("hf://org/gone")
+
+
+def test_a_pinned_hub_location_shows_the_location_as_written(hub):
+    (frame,) = read_chunks(f"hf://org/name@{'c' * 40}:train", "hf://org/name:train", "s", "b1")
+    assert set(frame["uri"]) == {"hf://org/name:train"}
+    assert hub == [("org/name", "train", {"revision": "c" * 40})]

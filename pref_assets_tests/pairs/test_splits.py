@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pref_assets.pairs.schema import MESSAGES
-from pref_assets.pairs.splits import Splits
+from pref_assets.pairs.splits import Splits, _groups
 
 
 def assigned(splits: Splits, texts: list[str]) -> dict[str, str]:
@@ -61,3 +61,11 @@ def test_prompts_without_words_are_told_apart():
 def test_shares_must_leave_something_to_train_on():
     with pytest.raises(ValueError, match="nothing to train on"):
         Splits(validation=0.5, test=0.5)
+
+
+@given(st.text() | st.text("aB1 .,-\n\t_\x1c\u00e9\u2014", max_size=30))
+def test_words_of_ascii_are_those_of_the_rule(text):
+    """The rule: runs of what is no letter or digit are one space; a text of nothing else stands for itself."""
+    lower = pl.Series([text]).str.to_lowercase().str.replace_all(r"[^\p{L}\p{N}]+", " ").str.strip_chars()[0]
+    [group] = _groups(pl.Series([text]))
+    assert group.decode() == (lower or text)

@@ -1,12 +1,26 @@
 """Registered batches: pinned by content, found again, refused when the file is another one."""
 
+import os
+import time
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from pref_assets.home import Home
-from pref_assets.pairs.locations import source_file
-from pref_assets.pipeline.batches import BatchError, find, forget, register_file, register_hub, registered, verify
+from pref_assets.pairs.locations import SourceFile, source_file
+from pref_assets.pairs.places import Place, RemoteFile, find_places, pinned
+from pref_assets.pipeline import batches
+from pref_assets.pipeline.batches import (
+    BatchError,
+    find,
+    forget,
+    register_file,
+    register_hub,
+    register_places,
+    registered,
+    verify,
+)
 
 
 @pytest.fixture
@@ -73,3 +87,74 @@ def test_nothing_half_written_is_a_batch(home: Home, tmp_path: Path) -> None:
     batch = register_file(home, "demo", "mine", source_file("a", written(tmp_path, "a.jsonl", "x")))
     (home.batches / "demo" / "mine" / ".half.json.123.tmp").write_text("{")
     assert registered(home, "demo", "mine") == [batch]
+
+
+def test_an_object_of_a_store_is_pinned_by_what_the_store_says(home: Home) -> None:
+    file = RemoteFile("s3://bucket/rows.jsonl", "etag:abc", 7)
+    batch = register_file(home, "demo", "far", file)
+    assert (batch.path, batch.sha256, batch.etag, batch.size) == (file.uri, None, "etag:abc", 7)
+    assert batch.place == file.uri
+    assert batch.pin == "object store: etag:abc"
+    assert register_file(home, "demo", "far", file) == batch
+    changed = register_file(home, "demo", "far", RemoteFile(file.uri, "etag:def", 7))
+    assert changed.key != batch.key
+    assert registered(home, "demo", "far") == [batch, changed]
+
+
+def test_a_changed_or_missing_object_is_refused(home: Home) -> None:
+    store = fsspec.filesystem("memory")
+    store.pipe("/verified/a.jsonl", b"then")
+    url = "memory:///verified/a.jsonl"
+    batch = register_file(home, "demo", "far", pinned(url, url))
+    verify(batch)
+    time.sleep(0.001)
+    store.pipe("/verified/a.jsonl", b"now")
+    with pytest.raises(BatchError, match=r"a\.jsonl: the file of batch a-.* changed since it was registered"):
+        verify(batch)
+    store.rm("/verified/a.jsonl")
+    with pytest.raises(BatchError, match=r"a\.jsonl: the file of batch a-.* is gone"):
+        verify(batch)
+
+
+def test_a_hub_batch_is_read_at_its_commit(home: Home) -> None:
+    batch = register_hub(home, "demo", "hub", "hf://org/name@main", "hf://org/name@abc")
+    assert (batch.uri, batch.place, batch.pin) == ("hf://org/name@main", "hf://org/name@abc", "hub: hf://org/name@abc")
+    verify(batch)
+
+
+def test_known_files_are_not_read_again(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [written(tmp_path, name, text) for name, text in (("a.jsonl", "1"), ("b.jsonl", "2"), ("copy.jsonl", "1"))]
+    read = []
+
+    def counted(uri: str, place: Place) -> SourceFile | RemoteFile:
+        read.append(uri)
+        return pinned(uri, place)
+
+    monkeypatch.setattr(batches, "pinned", counted)
+
+    def register() -> list[str]:
+        read.clear()
+        assert register_places(home, "demo", "mine", [(file.name, file) for file in files]) == []
+        return list(read)
+
+    assert register() == ["a.jsonl", "b.jsonl", "copy.jsonl"]
+    assert register() == ["a.jsonl", "b.jsonl", "copy.jsonl"], "changed a moment ago: a look proves nothing"
+    for file in files:
+        os.utime(file, (1_000, 1_000))
+    assert register() == ["a.jsonl", "b.jsonl", "copy.jsonl"]
+    assert register() == []
+    files[1].write_text("3")
+    assert register() == ["b.jsonl"]
+    assert [batch.uri for batch in registered(home, "demo", "mine")] == ["a.jsonl", "b.jsonl", "b.jsonl"]
+    for batch in registered(home, "demo", "mine"):
+        forget(home, "demo", "mine", batch)
+    assert register() == ["a.jsonl", "b.jsonl"], "what was taken back is registered again, a copy of it is not"
+
+
+def test_a_file_that_cannot_be_read_does_not_stop_the_others(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "loop.jsonl").symlink_to("loop.jsonl")
+    written(tmp_path, "rows.jsonl", "{}")
+    ((uri, error),) = register_places(home, "demo", "mine", find_places(str(tmp_path)))
+    assert uri == f"{tmp_path}/loop.jsonl"
+    assert "leads back to itself" in str(error)
+    assert [Path(batch.uri).name for batch in registered(home, "demo", "mine")] == ["rows.jsonl"]

@@ -13,7 +13,7 @@ from pref_assets.pairs.schema import PAIR_SCORES, RAW, ContentHasher, content_ha
 from pref_assets.pipeline.assets.common import table_result
 from pref_assets.resources.folders import Folder, Folders
 from pref_assets.resources.tables import DeltaTables
-from pref_assets.tables import MissingTableError
+from pref_assets.tables import MissingTableError, Versioned
 
 BATCHES = dg.DynamicPartitionsDefinition(name="batches")
 
@@ -111,10 +111,33 @@ def test_a_table_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     done = dg.materialize([scores], resources={"io_manager": tables})
     (event,) = done.asset_materializations_for_node("scores")
     assert hashed == [2]
+    assert event.tags is not None
     assert event.tags["dagster/data_version"] == event.metadata["content_hash"].value
     assert event.metadata["dagster/row_count"].value == 2
     assert tables.store.snapshot(["scores"]).content_hash == event.metadata["content_hash"].value
     assert tables.store.read(["scores"])["pair_id"].to_list() == ["a", "b"]
+
+
+def test_a_versioned_input_keeps_its_rows_when_the_table_is_written_meanwhile(tmp_path: Path) -> None:
+    tables = DeltaTables(home=str(tmp_path))
+    old, new = (PAIR_SCORES.frame([{"pair_id": each}]) for each in ("old", "new"))
+    first = tables.store.write(["scores"], old, PAIR_SCORES)
+    seen: list[Versioned] = []
+
+    @dg.asset(metadata={"table": PAIR_SCORES.name})
+    def scores() -> pl.DataFrame:
+        return new
+
+    @dg.asset(metadata={"table": PAIR_SCORES.name})
+    def pinned(scores: Versioned) -> pl.DataFrame:
+        tables.store.write(["scores"], new, PAIR_SCORES)
+        seen.append(scores)
+        return scores.rows.collect()
+
+    done = dg.materialize([scores, pinned], selection=[pinned], resources={"io_manager": tables})
+    assert done.output_for_node("pinned").equals(old)
+    assert (seen[0].snapshot.version, seen[0].snapshot.content_hash) == (first.version, first.content_hash)
+    assert tables.store.read(["scores"]).equals(new)
 
 
 def test_an_optional_input_may_be_missing_and_others_may_not(run: Any, instance: Any) -> None:

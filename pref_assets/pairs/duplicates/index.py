@@ -1,4 +1,4 @@
-"""Band hashes and similarities computed once: by content id, in the store."""
+"""Band hashes, and what was found similar, computed once: by content id, in the store."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -6,14 +6,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pref_assets.features.store import Store
+from pref_assets.features.store import MissingRowsError, Store
 from pref_assets.pairs.duplicates.settings import NearDuplicates
 from pref_assets.pairs.duplicates.words import ALGORITHM
 from pref_assets.settings import digest
 
 _Columns = Mapping[str, pl.DataType | type[pl.DataType]]
 BANDS: _Columns = {"bands": pl.List(pl.Int32), "shingles": pl.Int64}
-SIMILARITY: _Columns = {"similarity": pl.Float64}
+SIMILAR: _Columns = {"similar": pl.List(pl.Struct({"of": pl.String, "similarity": pl.Float64}))}
 _APPEND = 200_000
 """Rows between two appends to the store."""
 
@@ -23,9 +23,9 @@ def bands_key(settings: NearDuplicates) -> str:
     return digest([ALGORITHM, settings.shingle, settings.permutations, settings.bands, settings.seed])
 
 
-def similarity_key(settings: NearDuplicates) -> str:
-    """Everything that the similarity of two items depends on beside the texts."""
-    return digest([ALGORITHM, settings.shingle])
+def similar_key(settings: NearDuplicates) -> str:
+    """Everything that what an item is similar to depends on beside its candidates and the texts."""
+    return digest([ALGORITHM, settings.shingle, settings.threshold])
 
 
 def computed(
@@ -44,14 +44,25 @@ def computed(
     wanted = ids.alias("id").to_frame()
     if not len(ids):
         return pl.DataFrame(schema={"id": pl.String, **columns})
-    if store is None:
-        found = pl.concat(compute(ids))
-    else:
-        missing = store.missing(kind, key, ids)
-        for part in _larger(compute(pl.Series("id", missing, pl.String))) if missing else ():
+    held = _held(store, kind, key, columns)
+    missing = wanted.join(held, on="id", how="anti", maintain_order="left")["id"]
+    parts = [held]
+    for part in _larger(compute(missing)) if len(missing) else ():
+        if store is not None:
             store.append(kind, key, part)
-        found = store.read(kind, key)
-    return wanted.join(found, on="id", how="left", maintain_order="left")
+        parts.append(part)
+    return wanted.join(pl.concat(parts), on="id", how="left", maintain_order="left")
+
+
+def _held(store: Store | None, kind: str, key: str, columns: _Columns) -> pl.DataFrame:
+    """All rows under the key, none where nothing was ever computed."""
+    nothing = pl.DataFrame(schema={"id": pl.String, **columns})
+    if store is None:
+        return nothing
+    try:
+        return store.read(kind, key).select("id", *columns)
+    except MissingRowsError:
+        return nothing
 
 
 def as_column(bands: NDArray[np.uint32]) -> pl.Series:

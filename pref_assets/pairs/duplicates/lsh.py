@@ -23,8 +23,8 @@ def candidates(bands: NDArray[np.uint32], limit: int) -> tuple[Places, Places]:
     place = np.arange(len(bands), dtype=np.uint64)
     for band in range(bands.shape[1]):
         keys = np.sort(bands[:, band].astype(np.uint64) << _HALF | place)
-        new = np.concatenate([found, *_edges(keys, limit)])
-        found = np.unique(new) if len(new) > len(found) else found
+        for edges in _edges(keys, limit):
+            found = _union(found, edges)
     return (found >> _HALF).astype(np.int64), (found & _LOW).astype(np.int64)
 
 
@@ -45,6 +45,11 @@ def _edges(keys: NDArray[np.uint64], limit: int) -> Iterator[NDArray[np.uint64]]
             return
         first_of, member_of = first[after], member[after]
         yield (keys[member_of] & _LOW) << _HALF | (keys[first_of + rank] & _LOW)
+
+
+def _union(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    both = np.sort(np.concatenate([one, other]))  # np.unique is several times slower
+    return both[np.concatenate([np.ones(min(len(both), 1), dtype=bool), both[1:] != both[:-1]])]
 
 
 def duplicates(later: Places, earlier: Places, count: int) -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ from pref_assets.features.store import Store
 from pref_assets.pairs.chunks import pair_chunks
 from pref_assets.pairs.duplicates.arrivals import in_order, rows_of
 from pref_assets.pairs.duplicates.index import as_column
-from pref_assets.pairs.duplicates.lsh import duplicates
+from pref_assets.pairs.duplicates.lsh import Places, duplicates
 from pref_assets.pairs.duplicates.minhash import bands, signatures
 from pref_assets.pairs.duplicates.settings import NearDuplicates
 from pref_assets.pairs.duplicates.shingles import Shingles, concat, jaccard
@@ -66,10 +66,8 @@ def pair_duplicates(
             shingles = pl.Series(counts[texts.places].sum(axis=1))
             yield pl.DataFrame({"id": texts.ids, "bands": as_column(marks), "shingles": shingles})
 
-    def compared(edges: pl.DataFrame) -> NDArray[np.float64]:
-        named = pl.concat([edges["later"], edges["earlier"].alias("later")]).unique().sort()
+    def compared(named: pl.Series, left: Places, right: Places) -> NDArray[np.float64]:
         sets, places, scene = _parts(own, prompts, completions, named, settings.shingle, known)
-        left, right = (named.search_sorted(edges[side]).to_numpy().astype(np.int64) for side in ("later", "earlier"))
         return pair_similarity(sets, places[left], places[right]) * (scene[left] == scene[right])
 
     found = similar("pair", ids, settings, store, hashed, compared)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pref_assets.features.store import Store
 from pref_assets.pairs.duplicates.arrivals import in_order
 from pref_assets.pairs.duplicates.index import as_column
-from pref_assets.pairs.duplicates.lsh import groups
+from pref_assets.pairs.duplicates.lsh import Places, groups
 from pref_assets.pairs.duplicates.minhash import bands, signatures
 from pref_assets.pairs.duplicates.settings import NearDuplicates
 from pref_assets.pairs.duplicates.shingles import Shingles, concat, jaccard
@@ -53,12 +53,9 @@ def prompt_duplicates(
             counts = np.concatenate([part[1].counts for part in parts])
             yield chunk.select(id="prompt_id", bands=as_column(marks), shingles=pl.Series(counts))
 
-    def compared(edges: pl.DataFrame) -> NDArray[np.float64]:
-        named = pl.concat([edges["later"], edges["earlier"].alias("later")]).unique().sort()
-        sets = _sets(prompts, named, settings.shingle)
-        left, right = (named.search_sorted(edges[side]).to_numpy().astype(np.int64) for side in ("later", "earlier"))
-        same = scene_of(edges["later"], known) == scene_of(edges["earlier"], known)
-        return jaccard(sets, left, right) * same
+    def compared(named: pl.Series, left: Places, right: Places) -> NDArray[np.float64]:
+        scene = scene_of(named, known)
+        return jaccard(_sets(prompts, named, settings.shingle), left, right) * (scene[left] == scene[right])
 
     found = similar("prompt", ids, settings, store, hashed, compared)
     group = groups(found.later, found.earlier, found.similarity, len(ids))

@@ -54,8 +54,8 @@ def prompt_chunks(prompts: pl.LazyFrame, ids: pl.Series, rows: int = READ_ROWS) 
     texts = prompts.select("prompt_id", "messages")
     for part in ids.alias("prompt_id").sort().to_frame().iter_slices(rows):
         in_range = pl.col("prompt_id").is_between(pl.lit(part["prompt_id"][0]), pl.lit(part["prompt_id"][-1]))
-        wanted = texts.filter(in_range).join(part.lazy(), on="prompt_id", how="semi")
-        yield wanted.unique("prompt_id", keep="any").collect(engine="streaming").sort("prompt_id")
+        wanted = texts.filter(in_range).join(part.lazy(), on="prompt_id", how="semi").collect(engine="streaming")
+        yield wanted.unique("prompt_id", keep="any").sort("prompt_id")
 
 
 def sliced(conversations: pl.Series, then: Callable[[pl.Series], Result]) -> list[Result]:

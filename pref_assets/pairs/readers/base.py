@@ -1,6 +1,6 @@
 """What all readers share: one raw row becomes one record, or goes to quarantine with a reason."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,7 +14,6 @@ from pref_assets.pairs.readers.record import BadRowError, Record
 from pref_assets.pairs.reading import ReadingLimits, RowFault, parse_row
 from pref_assets.pairs.schema import QUARANTINE
 from pref_assets.settings import Settings
-
 
 _NOTE = 100
 """A payload that reading has cut carries a note of fewer bytes than these."""
@@ -66,7 +65,7 @@ class Source(Settings):
         return [self.record(row)]
 
     def opened(self) -> Callable[[dict[str, Any], str], list[Record]]:
-        """``records``, after loading what it needs beside the rows; called once for a frame."""
+        """``records``, after loading what it needs beside the rows; called once for a batch."""
         return self.records
 
     def row(self, record: Record) -> dict[str, Any]:
@@ -85,9 +84,19 @@ class Source(Settings):
         Raises:
             ImagesError: the folder of images is not there.
         """
-        frames = RecordFrames()
+        return next(self.read_each([raw], media))
+
+    def read_each(self, frames: Iterable[pl.DataFrame], media: MediaStore | None = None) -> Iterator[Records]:
+        """``read`` for the frames of a batch one after the other; what lies beside the rows is loaded once."""
         read_row = self.opened()
         images = Images(self.image_folder, media) if media is not None else None
+        for raw in frames:
+            yield self._read(raw, read_row, images)
+
+    def _read(
+        self, raw: pl.DataFrame, read_row: Callable[[dict[str, Any], str], list[Record]], images: Images | None
+    ) -> Records:
+        frames = RecordFrames()
         bad: list[tuple[int, str, str]] = []
         where = raw.select("uri", "row", "payload", "code", "reason").iter_rows()
         for position, (uri, row, payload, code, reason) in enumerate(where):

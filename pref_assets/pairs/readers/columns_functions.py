@@ -1,6 +1,7 @@
 """What expressions of the declarative reader can call, beyond Jinja's own filters."""
 
 import itertools
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -87,7 +88,9 @@ def to_float(value: Any) -> float:
     """``value|float``: the number a text says; anything else is an error, not 0 as in Jinja."""
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise ValueError(f"{value!r} is no number")
-    return float(value)
+    if not math.isfinite(number := float(value)):
+        raise ValueError(f"{value!r} is no finite number")
+    return number
 
 
 def to_int(value: Any) -> int:

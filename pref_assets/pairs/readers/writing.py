@@ -105,11 +105,9 @@ def _roles(turns: Sequence[Turn]) -> str:
 
 
 def _images(record: Record, again: Record) -> list[str]:
-    """The record's images; where they were stored by content, a row names as many by path."""
-    stored = [
-        named if image.startswith(MEDIA) else image for image, named in zip(record.images, again.images, strict=False)
-    ]
-    return stored if len(record.images) == len(again.images) else list(record.images)
+    """The record's images; those that were stored by content are taken for what the row names, which is by path."""
+    stored = any(image.startswith(MEDIA) for image in record.images)
+    return list(again.images) if stored and again.images else list(record.images)
 
 
 def _ratings(record: Record) -> list[list[tuple[Any, ...]]]:

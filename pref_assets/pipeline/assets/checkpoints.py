@@ -11,12 +11,9 @@ from pref_assets.features import Store
 from pref_assets.home import Home
 from pref_assets.pairs.schema import (
     COMPLETIONS,
-    DECISIONS,
     PAIRS,
     PROMPTS,
     REFERENCE_LOGPS,
-    Table,
-    content_hash,
 )
 from pref_assets.pipeline.assets.common import Assets, named_inputs, pairs_inputs, table_result, taken
 from pref_assets.pipeline.inputs import write_input
@@ -28,7 +25,7 @@ from pref_assets.resources.compute import Compute
 from pref_assets.resources.folders import Folder
 from pref_assets.resources.tracking import TrackedRun, Tracking
 from pref_assets.settings import digest
-from pref_assets.tables import TableStore
+from pref_assets.tables import Versioned
 from pref_assets.training import CheckpointConfig, PolicyCheckpoint, ReferenceLogps
 from pref_assets.training.checkpoint import METRICS, Manifest, Pinned, checkpoint_folder, read_manifest
 from pref_assets.training.data import training_rows
@@ -145,19 +142,19 @@ def _checkpoint(spec: PipelineSpec, name: str, settings: CheckpointConfig) -> dg
     )
     def checkpoint(
         context: dg.AssetExecutionContext,
-        subset: pl.DataFrame,
-        pairs: pl.DataFrame,
-        prompts: pl.DataFrame,
-        completions: pl.DataFrame,
+        subset: Versioned,
+        pairs: Versioned,
+        prompts: Versioned,
+        completions: Versioned,
         compute: Compute,
         tracking: Tracking,
         home: dg.ResourceParam[Home],
         **inputs: Any,
     ) -> dg.MaterializeResult[Folder]:
-        frames = {"pairs": pairs, "prompts": prompts, "completions": completions}
-        pin = _pin(home, [spec.name, "subsets", settings.subset], subset, DECISIONS)
-        pins = {key: _pin(home, [spec.name, "pairs", key], frames[key], table) for key, table in _TABLES.items()}
-        rows = training_rows(subset, pairs, prompts, completions)
+        tables = {"pairs": pairs, "prompts": prompts, "completions": completions}
+        pin = _pin([spec.name, "subsets", settings.subset], subset)
+        pins = {key: _pin([spec.name, "pairs", key], table) for key, table in tables.items()}
+        rows = training_rows(*(table.rows.collect() for table in (subset, pairs, prompts, completions)))
         if isinstance(settings, PolicyCheckpoint):
             reference = spec.reference_logps[settings.base]
             logps = taken(inputs, "reference_logps")[settings.base]
@@ -206,16 +203,9 @@ def log_checkpoint(run: TrackedRun, folder: Path, settings: CheckpointConfig) ->
     run.model(folder, settings.type)
 
 
-def _pin(home: Home, key: list[str], frame: pl.DataFrame, table: Table) -> Pinned:
-    """The stored version of a table that was just read.
-
-    Raises:
-        dagster.Failure: the table was written again in between, so its version is not of the rows that were read.
-    """
-    snapshot = TableStore(home.tables).snapshot(key)
-    if snapshot.content_hash != content_hash(table.conform(frame), table.key):
-        raise dg.Failure(f"{'/'.join(key)} changed while this step was reading it; run the step again")
-    return Pinned(key=key, delta_version=snapshot.version, data_version=snapshot.content_hash)
+def _pin(key: list[str], table: Versioned) -> Pinned:
+    """The version that is read, whatever is written meanwhile."""
+    return Pinned(key=key, delta_version=table.snapshot.version, data_version=table.snapshot.content_hash)
 
 
 def _facts(manifest: Manifest, folder: Path, content: str) -> Metadata:

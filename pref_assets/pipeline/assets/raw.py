@@ -12,7 +12,7 @@ from pref_assets.pairs.reading import UnreadableError, read_chunks
 from pref_assets.pairs.schema import QUARANTINE, RAW, RECORD_COMPLETIONS, RECORD_PROMPTS, RECORD_VOTES, Table
 from pref_assets.pipeline import batches
 from pref_assets.pipeline.assets.common import Assets, table_result
-from pref_assets.pipeline.metadata import Metadata, counts, preview, series
+from pref_assets.pipeline.metadata import PREVIEW_ROWS, Metadata, counts, preview, series
 from pref_assets.pipeline.naming import (
     LOCATION_METADATA,
     MAX_BAD_SHARE_METADATA,
@@ -24,6 +24,8 @@ from pref_assets.pipeline.naming import (
 )
 from pref_assets.pipeline.refused import drop
 from pref_assets.pipeline.spec import PipelineSpec
+from pref_assets.staging import Staged
+from pref_assets.tables import TableStore
 
 RECORD_TABLES: dict[str, Table] = {
     "prompts": RECORD_PROMPTS,
@@ -32,6 +34,8 @@ RECORD_TABLES: dict[str, Table] = {
     "quarantine": QUARANTINE,
 }
 """Tables of the records stage; the asset of one is ``<source>_<table>``."""
+_CHUNK_ROWS = 10_000
+"""Raw rows that are read, understood and let go at once."""
 _WHAT = {
     "prompts": "Prompts of every batch, as this source has them.",
     "completions": "Completions of every batch, with their ratings.",
@@ -64,25 +68,25 @@ def _raw(spec: PipelineSpec, name: str) -> dg.AssetsDefinition:
         partitions_def=source_partitions(spec.name, name),
         io_manager_key=TABLE_IO,
     )
-    def raw(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult[pl.DataFrame]:
+    def raw(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult[Staged]:
         batch = batches.find(home, spec.name, name, context.partition_key)
         batches.verify(batch)
         media = MediaStore(home.media)
         chunks = read_chunks(batch.place, batch.uri, name, batch.key, limits=source.limits, media=media)
         try:
-            frame = pl.concat([RAW.empty(), *chunks])
+            rows = TableStore(home.tables).stage(RAW, chunks, batch.key)
         except UnreadableError:
             drop(context.instance, home, spec.name, name, batch)
             raise
-        unreadable = frame.filter(pl.col("code").is_not_null())
+        unreadable = rows.scan().select(pl.col("code").count()).collect().item()
         manifest: Metadata = {
             "file": batch.uri,
             "pinned_by": batch.pin,
             "registered": batch.registered,
-            **series({"bytes": batch.size, "rows_read": frame.height, "rows_unreadable": unreadable.height}),
-            "preview": preview(frame, ["row", "payload", "code"]),
+            **series({"bytes": batch.size, "rows_read": rows.rows, "rows_unreadable": unreadable}),
+            "preview": preview(rows.head(PREVIEW_ROWS), ["row", "payload", "code"]),
         }
-        return table_result(frame, RAW, manifest, partition=True)
+        return table_result(rows, RAW, manifest, partition=True)
 
     return raw
 
@@ -111,23 +115,23 @@ def _records(spec: PipelineSpec, name: str) -> dg.AssetsDefinition:
         outs={each: dg.AssetOut.from_spec(specs[each], io_manager_key=TABLE_IO) for each in specs},
         partitions_def=source_partitions(spec.name, name),
     )
-    def records(home: dg.ResourceParam[Home], raw: pl.DataFrame) -> Iterator[dg.MaterializeResult[pl.DataFrame]]:
-        found = source.read(raw, MediaStore(home.media))
-        frames = {
-            "prompts": found.prompts,
-            "completions": found.completions,
-            "votes": found.votes,
-            "quarantine": found.quarantine,
-        }
-        for table_name, frame in frames.items():
-            metadata: Metadata = {"preview": preview(frame, _PREVIEW[table_name])}
+    def records(
+        context: dg.AssetExecutionContext, home: dg.ResourceParam[Home], raw: pl.LazyFrame
+    ) -> Iterator[dg.MaterializeResult[Staged]]:
+        media = MediaStore(home.media)
+        chunks = raw.collect_batches(chunk_size=_CHUNK_ROWS)
+        found = (vars(each) for each in source.read_each(chunks, media))
+        staged = TableStore(home.tables).stage_together(RECORD_TABLES, found, context.partition_key)
+        for table_name, rows in staged.items():
+            metadata: Metadata = {"preview": preview(rows.head(PREVIEW_ROWS), _PREVIEW[table_name])}
             if table_name == "quarantine":
+                rows_read = raw.select(pl.len()).collect().item()
                 metadata |= {
-                    "codes": counts(frame, "code"),
-                    **series({"rows_quarantined": frame.height, "rows_read": raw.height}),
+                    "codes": counts(rows.scan(), "code"),
+                    **series({"rows_quarantined": rows.rows, "rows_read": rows_read}),
                 }
             key = specs[table_name].key
-            yield table_result(frame, RECORD_TABLES[table_name], metadata, key=key, partition=True)
+            yield table_result(rows, RECORD_TABLES[table_name], metadata, key=key, partition=True)
 
     return records
 

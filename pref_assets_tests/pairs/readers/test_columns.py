@@ -212,6 +212,17 @@ votes: [{each: {pair: pairs(4)}, a: 'pair[0]', b: 'pair[1]', choice: "'a'"}]
     assert "`votes[0]` compares two answers that are the same" in records.quarantine["reason"][0]
 
 
+def test_metadata_is_plain_or_refused() -> None:
+    kept = source(PLAIN, metadata={"items": "[row.items()]", "range": "range(2)", "pair": "(1, none)"})
+    records = read([{"q": "Hi", "left": "one", "right": "two"}], kept)
+    items = [[["q", "Hi"], ["left", "one"], ["right", "two"]]]
+    assert json.loads(records.prompts["metadata"][0]) == {"items": items, "range": [0, 1], "pair": [1, None]}
+    odd = source(PLAIN, metadata={"method": "q.upper"})
+    records = read([{"q": "Hi", "left": "one", "right": "two"}], odd)
+    assert refusals(records) == [(1, "wrong_type")]
+    assert "`metadata.method` is no plain value" in records.quarantine["reason"][0]
+
+
 def test_conditions_have_codes_of_their_own() -> None:
     rules = source(PLAIN, require=[{"that": "left|length < 4", "code": "too_long", "reason": "left is long"}])
     records = read([{"q": "Hi", "left": "four", "right": "x"}, {"q": "Hi", "left": "one", "right": "x"}], rules)

@@ -1,5 +1,7 @@
 """The expression language of the declarative reader: values, missing fields, errors, and what is out of reach."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -53,6 +55,7 @@ def value(source: str, **more: object) -> object:
         ("pairs(3)", [(0, 1), (0, 2), (1, 2)]),
         ("-row['odd-name']", -7),
         ("age is defined", False),
+        ("worker|map('upper')", ["W0", "W1"]),
         ("age|default('none')", "none"),
     ],
 )
@@ -74,6 +77,7 @@ def test_values(source: str, expected: object) -> None:
         ("question|float", "bad_expression", "could not convert string to float: 'Why?'"),
         ("'2.5'|int", "bad_expression", "'2.5' is no whole number"),
         ("true|int", "bad_expression", "True is no number"),
+        ("'nan'|float", "bad_expression", "'nan' is no finite number"),
         ("1 / 0", "bad_expression", "division by zero"),
         ("zip(worker, [1])", "bad_expression", "shorter"),
         ("range(10000000)|list", "bad_expression", "at most 100000"),
@@ -121,6 +125,15 @@ def test_python_itself_is_out_of_reach_and_rows_cannot_be_changed(source: str) -
     with pytest.raises(BadRowError):
         value(source)
     assert ROW["worker"] == ["w0", "w1"]
+
+
+def test_an_expression_is_of_the_row_it_is_given_in_every_thread() -> None:
+    def upper(number: int) -> list[object]:
+        return [value("question|upper", question=f"q{number}_{index}") for index in range(200)]
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(upper, range(8)))
+    assert found == [[f"Q{number}_{index}" for index in range(200)] for number in range(8)]
 
 
 json_values = st.recursive(
