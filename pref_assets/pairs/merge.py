@@ -16,7 +16,7 @@ from pref_assets.pairs.unite import united_completions, united_prompts
 from pref_assets.pairs.votes import SIDES, Majority, VotePolicyConfig
 from pref_assets.settings import Settings
 
-ROWS = 150_000
+ROWS = 300_000
 """Record rows of a bucket, which bound memory: about a gigabyte where they hold 120 words each."""
 _RATED = ("prompt_id", "completion_id", "ratings", *PROVENANCE_COLUMNS)
 
