@@ -19,6 +19,8 @@ _OTHER_SEPARATORS = ";\t|"
 def csv_rows(stream: BinaryIO, uri: str, limits: ReadingLimits) -> Iterator[Row]:
     """Rows below the header, numbered from 1, as objects of texts; an empty cell is null. Blank lines hold no row.
 
+    CSV has no numbers: a reader that wants some is `columns`, whose expressions turn texts into them.
+
     Raises:
         UnreadableError: the header does not name the columns.
     """
