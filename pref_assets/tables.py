@@ -139,7 +139,7 @@ class TableStore:
             return self._put(key, lambda: rows.parts, table, Commit(batch, rows.content_hash, rows.rows))
         frame = table.conform(rows)
         check_batch(frame, table, batch)
-        record = Commit(batch, hashed or content_hash(frame, table.key), frame.height)
+        record = Commit(batch, hashed or content_hash(frame), frame.height)
         with scratch(self.staging) as folder:
             return self._put(key, lambda: write_sorted(folder, table, frame, batch, self.limits), table, record)
 

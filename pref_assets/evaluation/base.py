@@ -159,7 +159,7 @@ def evaluate(config: Evaluation, inputs: Inputs, home: Home, run: Callable[[Job]
 def _write_once(frame: pl.DataFrame, home: Home) -> Path:
     """The frame as Parquet under a name made of its content, so that equal inputs make equal jobs."""
     folder = home.work / "inputs"
-    path = folder / f"{content_hash(frame, frame.columns[:1])}.parquet"
+    path = folder / f"{content_hash(frame)}.parquet"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(f".{os.getpid()}.tmp")

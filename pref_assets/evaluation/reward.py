@@ -11,7 +11,7 @@ from pref_assets.evaluation.accuracy import Margins, accuracy_rows, baseline_mar
 from pref_assets.evaluation.base import CheckpointRef, Evaluation, Inputs
 from pref_assets.evaluation.fill import fill
 from pref_assets.home import Home
-from pref_assets.pairs.schema import EVALUATIONS, PAIR_SCORES, content_hash
+from pref_assets.pairs.schema import EVALUATIONS, content_hash
 from pref_assets.settings import ScoresName
 from pref_assets.training.checkpoint import Kind
 from pref_assets.training.job import Job, Reporter, TaskName
@@ -84,9 +84,7 @@ def score_margins(name: str, scores: pl.DataFrame) -> Margins:
             "not defined; leave it out of the evaluation's `scores`"
         )
     margin = pl.col("score_chosen") - pl.col("score_rejected")
-    return Margins(
-        f"scores/{name}", content_hash(scores, PAIR_SCORES.key), scores.select("pair_id", margin.alias("margin"))
-    )
+    return Margins(f"scores/{name}", content_hash(scores), scores.select("pair_id", margin.alias("margin")))
 
 
 def _stored_margins(checkpoint: CheckpointRef, test: pl.DataFrame, home: Home) -> Margins:

@@ -435,8 +435,8 @@ def _spelled(dtype: Any) -> Any:
     return pl.String if dtype.is_float() else dtype
 
 
-def content_hash(frame: pl.DataFrame, key: Iterable[str]) -> str:
-    """Data version of a table: hash of its rows ordered by ``key``, independent of row order and chunking."""
+def content_hash(frame: pl.DataFrame) -> str:
+    """``ContentHasher`` of one frame."""
     hasher = ContentHasher(frame.schema)
     hasher.add(frame)
     return hasher.hexdigest()

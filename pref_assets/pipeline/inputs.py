@@ -16,7 +16,7 @@ KEEP_SECONDS = 7 * 24 * 3600
 def write_input(home: Home, frame: pl.DataFrame, key: str) -> str:
     """The frame as a Parquet file, its rows ordered by ``key``; written in one step."""
     folder = home.work / "inputs"
-    path = folder / f"{content_hash(frame, [key])}.parquet"
+    path = folder / f"{content_hash(frame)}.parquet"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(f".{os.getpid()}.tmp")

@@ -101,7 +101,7 @@ def checkpoint_version(config: Settings, rows: pl.DataFrame, base_identity: str,
         reference_key: key of the reference log-probabilities; null for a reward model.
     """
     settings = config.model_dump(mode="json", exclude={"subset", "base", "save_every"})
-    return digest([settings, content_hash(rows, ["pair_id"]), base_identity, reference_key])
+    return digest([settings, content_hash(rows), base_identity, reference_key])
 
 
 def checkpoint_folder(home: str | Path, pipeline: str, name: str, version: str) -> Path:

@@ -56,7 +56,7 @@ def test_checkpoints_scores_and_baselines_share_a_table(inputs, tmp_path, fake):
     values = {row["checkpoint"]: row for row in rows.to_dicts()}
     assert set(values) == {"rm", "scores/strength", "longer wins", "shorter wins", "random choice"}
     assert values["scores/strength"]["value"] == 0.0
-    assert values["scores/strength"]["version"] == content_hash(strength, ["pair_id"])
+    assert values["scores/strength"]["version"] == content_hash(strength)
     # Letters e in "one 2"/"one two th": tie; "blue"/"blue sky": tie; "no color yet"/"blue sky": tie; then tie, 1 > 0.
     # b1 against b3: 1 and 1. "red" against "tan": 1 and 0.
     assert values["rm"]["value"] == pytest.approx((0.5 * 4 + 1) / 5)

@@ -21,7 +21,7 @@ BATCHES = dg.DynamicPartitionsDefinition(name="batches")
 @dg.asset(partitions_def=BATCHES, metadata={"table": RAW.name}, key=["p", "raw", "s"])
 def raw(context: dg.AssetExecutionContext) -> dg.MaterializeResult[pl.DataFrame]:
     frame = RAW.frame([{"row": 1, "batch": context.partition_key, "payload": context.partition_key}])
-    return dg.MaterializeResult(value=frame, data_version=dg.DataVersion(content_hash(frame, RAW.key)))
+    return dg.MaterializeResult(value=frame, data_version=dg.DataVersion(content_hash(frame)))
 
 
 @dg.asset(ins={"rows": dg.AssetIn(["p", "raw", "s"])}, partitions_def=BATCHES, metadata={"table": RAW.name})

@@ -39,7 +39,7 @@ def table_result(
         version, height = rows.content_hash, rows.rows
     else:
         rows = table.conform(rows)
-        version, height = content_hash(rows, table.key), rows.height
+        version, height = content_hash(rows), rows.height
     return dg.MaterializeResult(
         asset_key=key,
         value=rows,

@@ -51,7 +51,7 @@ def _reward_model(spec: PipelineSpec, name: str, settings: RewardModelConfig) ->
         pairs: pl.DataFrame, vectors: pl.DataFrame, home: dg.ResourceParam[Home]
     ) -> dg.MaterializeResult[Folder]:
         ensemble = settings.fit(pairs, load_vectors(Store(home.store), vectors))
-        version = digest([settings.digest(), *(content_hash(frame, frame.columns[:1]) for frame in (pairs, vectors))])
+        version = digest([settings.digest(), *(content_hash(frame) for frame in (pairs, vectors))])
         path = _publish(ensemble, home.reward_models / spec.name / name / version)
         folder = Folder(str(path), version, version)
         return dg.MaterializeResult(
