@@ -8,7 +8,6 @@ from pydantic import Field
 
 from pref_assets.pairs.buckets import Range, prompt_ranges
 from pref_assets.pairs.compare import comparisons, votes_of
-from pref_assets.pairs.drops import DropConfig
 from pref_assets.pairs.pairing import PROVENANCE_COLUMNS, Pairing
 from pref_assets.pairs.schema import COMPARISONS, COMPLETIONS, PAIR_DROPS, PAIRS, PROMPTS, Table
 from pref_assets.pairs.splits import Splits
@@ -30,8 +29,6 @@ class PairsSettings(Settings):
     """Which votes count, and when they settle a pair."""
     splits: Splits = Field(default_factory=Splits)
     """Which prompts are held out."""
-    drops: tuple[DropConfig, ...] = ()
-    """Further rules that drop pairs, in order."""
 
 
 @dataclass(frozen=True)
@@ -109,13 +106,13 @@ def merge_buckets(
         across.see(answers)
         cast = votes_of(_read(each.of(votes)), records.select(_RATED), settings.pairing)
         compared = comparisons(cast, answers, settings.votes, fitted)
-        yield _bucket(said, united_completions(records), compared, settings)
+        yield _bucket(said, united_completions(records), compared)
     if not across.votes.is_empty():
         cast = votes_of(
             across.votes, pl.DataFrame(schema=completions.select(_RATED).collect_schema()), settings.pairing
         )
         compared = comparisons(cast, across.answers(), settings.votes, fitted)
-        yield _bucket(PROMPTS.empty(), COMPLETIONS.empty(), compared, settings)
+        yield _bucket(PROMPTS.empty(), COMPLETIONS.empty(), compared)
 
 
 class _Across:
@@ -178,15 +175,7 @@ def _check_prompts(completions: pl.DataFrame, prompts: pl.DataFrame) -> None:
         raise ValueError(f"{lost.height} completions answer prompts that are not there, e.g. {lost.row(0)[0]}")
 
 
-def _bucket(
-    prompts: pl.DataFrame, completions: pl.DataFrame, compared: pl.DataFrame, settings: PairsSettings
-) -> Merged:
-    for rule in settings.drops:
-        found = rule.find(compared.filter(pl.col("code").is_null()), prompts, completions)
-        compared = compared.join(found, on="pair_id", how="left", suffix="_found").with_columns(
-            code=pl.coalesce("code", "code_found"), reason=pl.coalesce("reason", "reason_found")
-        )
-        compared = compared.drop("code_found", "reason_found")
+def _bucket(prompts: pl.DataFrame, completions: pl.DataFrame, compared: pl.DataFrame) -> Merged:
     return Merged(_table(prompts, PROMPTS), _table(completions, COMPLETIONS), _table(compared, COMPARISONS))
 
 
