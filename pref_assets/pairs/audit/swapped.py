@@ -49,6 +49,8 @@ class SwappedCopies(AuditRule):
         both = both.join(arrival, on="pair_id").join(arrival.rename({"pair_id": "of", "rank": "rank_of"}), on="of")
         both = both.filter(pl.col("rank") >= pl.col("rank_of")).sort("pair_id", "rank_of", "of")
         detail = pl.format(
-            "{} pairs that are otherwise the same prefer the opposite side, e.g. pair {}", pl.len(), pl.col("of").first()
+            "{} pairs that are otherwise the same prefer the opposite side, e.g. pair {}",
+            pl.len(),
+            pl.col("of").first(),
         )
         return both.group_by("pair_id", maintain_order=True).agg(detail=detail)

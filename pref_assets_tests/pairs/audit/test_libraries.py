@@ -35,6 +35,11 @@ def test_words_of_the_list_whole_and_in_any_case():
         1: "the prompt holds 1 words of the list: `bastard`; "
         "the chosen answer holds 2 words of the list: `asshole`, `bastard`"
     }
+    assert details(Toxicity(), ("q", "Bastard bastard", "_bastard_"), ("q", "ass-fucker", "f.u.c.k. 'Piss off'")) == {
+        1: "the chosen answer holds 2 words of the list: `bastard`",
+        2: "the chosen answer holds 1 words of the list: `ass fucker`; "
+        "the rejected answer holds 2 words of the list: `f u c k`, `piss off`",
+    }
     rows = (("What a bastard!", "That bastard, that asshole", "nice"),)
     assert details(Toxicity(min_words=2, parts=("prompt", "rejected")), *rows) == {}
     assert details(Toxicity(ignore=("bastard",), parts=("prompt",)), *rows) == {}
