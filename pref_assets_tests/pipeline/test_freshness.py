@@ -7,7 +7,10 @@ from pref_assets.pipeline.jobs import ingested
 from pref_assets.pipeline.run import outdated, selected
 from pref_assets_tests.pipeline.conftest import Lab
 
-PAIRS = ("prompts", "completions", "pairs", "pair_drops")
+MERGED = ("prompts", "completions", "comparisons", "prompt_duplicates")
+CURATED = ("pairs", "pair_drops")
+PAIRS = (*MERGED, "annotators", "agreement", "flags", "pair_duplicates", *CURATED)
+"""Tables of the pairs stage, what others are made of first."""
 
 
 def materialized(lab: Lab, keys: list[dg.AssetKey], partition: str | None = None) -> None:
@@ -42,7 +45,7 @@ def test_a_new_batch_among_more_than_a_hundred_is_noticed(light: Lab) -> None:
     assert {each.status for each in of_pairs(light).values()} == {"fresh"}
     light.instance.add_dynamic_partitions("light__made_up", ["batch-101"])
     materialized(light, keys, "batch-101")
-    found = of_pairs(light)["pairs"]
+    found = of_pairs(light)["comparisons"]
     assert found.status == "stale"
     assert found.causes[0].startswith("new batches of light/records/made_up_")
 
@@ -63,8 +66,8 @@ def test_tables_that_are_written_together_are_run_together(light: Lab) -> None:
     graph = light.definitions().resolve_asset_graph()
     only = light.key("pairs", "pairs")
     found = outdated(graph, [AssetStatus(only, None, "blocked")], {only, light.key("subsets", "all")})
-    assert found == {*(light.key("pairs", name) for name in PAIRS), light.key("subsets", "all")}
-    assert selected(graph, "light", "key:light/pairs/prompts") == {light.key("pairs", name) for name in PAIRS}
+    assert found == {*(light.key("pairs", name) for name in CURATED), light.key("subsets", "all")}
+    assert selected(graph, "light", "key:light/pairs/prompts") == {light.key("pairs", name) for name in MERGED}
 
 
 def test_what_is_missing_says_so(light: Lab) -> None:

@@ -69,12 +69,12 @@ def test_a_good_file_is_a_spec() -> None:
             "type: deita",
             "type: deta",
             "defs.yaml:15: subsets.deita_25.type: unknown type 'deta'; "
-            "allowed: all, random, top_margin, deita, flip_filter (did you mean 'deita'?)",
+            "allowed: all, random, top_margin, deita, distinct, flip_filter (did you mean 'deita'?)",
         ),
         (
             "mine: {type: trl, location: data}",
             "mine: {location: data}",
-            "defs.yaml:5: sources.mine: `type` is missing; allowed: trl, hh_rlhf, completions",
+            "defs.yaml:5: sources.mine: `type` is missing; allowed: trl, trl_unpaired, ",
         ),
         ("      quality: strength\n", "", "defs.yaml:14: subsets.deita_25.quality: this field is required: Scores to"),
         (
