@@ -269,6 +269,19 @@ WITHDRAWALS = Table(
         "at": Column(pl.String, "When, ISO 8601."),
     },
 )
+BIAS = Table(
+    "bias",
+    ("data", "metric", "group"),
+    {
+        "data": Column(pl.String, "`comparisons`, before curation, or `pairs`, after it."),
+        "metric": Column(pl.String, "What was measured; see `inspection.bias.METRICS`."),
+        "group": Column(pl.String, "Slice of the data: a trait, a model, a source, a code."),
+        "value": Column(pl.Float64, "The value: a share, a mean or a median."),
+        "lo": Column(pl.Float64, "Lower end of the 95 % interval; null when none is defined."),
+        "hi": Column(pl.Float64, "Upper end."),
+        "n": Column(pl.Int64, "What was counted: comparisons, votes or rows."),
+    },
+)
 _TEXTS: dict[str, pl.DataType | type[pl.DataType]] = {
     "pair_id": pl.String,
     "prompt_id": pl.String,

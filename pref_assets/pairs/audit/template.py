@@ -8,8 +8,7 @@ import polars as pl
 
 from pref_assets.models.reference import ModelReference, identity
 from pref_assets.pairs.audit.base import SIDES, TextRule, rows_found
-from pref_assets.pairs.audit.texts import spoken
-from pref_assets.pairs.messages import JSON, TOOLS, chat
+from pref_assets.pairs.messages import chat, is_plain, readable
 from pref_assets.pairs.texts import prompt_text
 
 Messages = Sequence[Mapping[str, str]]
@@ -95,16 +94,15 @@ def _fault(tokenizer: Any, prompt: Messages, answers: Sequence[Messages]) -> str
     for name, turns, written in zip(("prompt", *SIDES), (prompt, *answers), (before, *added), strict=True):
         place = 0
         for number, turn in enumerate(turns, 1):
-            if turn["role"] == TOOLS or turn["role"].endswith(JSON):
+            if not is_plain(turn["role"]):
                 continue
             said = turn["content"].strip()
             place = written.find(said, place)
             if place < 0:
                 return f"turn {number} of {name} does not come back from the chat template as it was"
             place += len(said)
-        control = next(
-            (token for token in tokenizer.all_special_tokens for turn in turns if token in spoken(turn)), None
-        )
+        said = "\n".join(readable(turn["role"], turn["content"]) for turn in turns)
+        control = next((token for token in tokenizer.all_special_tokens if token in said), None)
         if control:
             return f"{name} holds {control!r}, which the tokenizer reads as control"
     return None

@@ -1,12 +1,8 @@
 """The texts that rules look at, made once a chunk: what is said in a conversation, without roles."""
 
-import json
-from collections.abc import Mapping
-from typing import Any
-
 import polars as pl
 
-from pref_assets.pairs.messages import JSON, TOOLS, canonical
+from pref_assets.pairs.messages import JSON, TOOLS, readable
 from pref_assets.pairs.schema import PAIR_TEXTS
 
 TEXTS = pl.Schema(
@@ -32,7 +28,7 @@ def loose(text: pl.Expr) -> pl.Expr:
 
 
 def _said(messages: pl.Series) -> pl.Series:
-    """Text of the turns, joined by line breaks; of a turn that holds more than text, see `spoken`."""
+    """Text of the turns, joined by line breaks; of a turn that holds more than text, what is `readable`."""
     frame = messages.alias("m").to_frame()
     turns = pl.col("m").list
     role = pl.element().struct.field("role")
@@ -47,29 +43,11 @@ def _said(messages: pl.Series) -> pl.Series:
     if not frame["special"].any():
         return frame["text"]
     plain = [
-        "\n".join(spoken(turn) for turn in turns) if special else text for turns, special, text in frame.iter_rows()
+        "\n".join(readable(turn["role"], turn["content"]) for turn in turns) if special else text
+        for turns, special, text in frame.iter_rows()
     ]
     return pl.Series(plain, dtype=pl.String)
 
 
 def _special(role: pl.Expr) -> pl.Expr:
     return role.str.ends_with(JSON) | (role == TOOLS)
-
-
-def spoken(turn: Mapping[str, str]) -> str:
-    """What a turn says: its text; of parts, the texts; of anything else that is no image, its JSON."""
-    if not turn["role"].endswith(JSON):
-        return turn["content"]
-    message: dict[str, Any] = json.loads(turn["content"])
-    content = message.pop("content", None)
-    said = [_part(part) for part in (content if isinstance(content, list) else [content]) if part is not None]
-    return "\n".join([*said, *([canonical(message)] if message else [])])
-
-
-def _part(part: Any) -> str:
-    if isinstance(part, str):
-        return part
-    if isinstance(part, dict) and isinstance(part.get("text"), str):
-        return part["text"]
-    kind = part.get("type") if isinstance(part, dict) else None
-    return f"[{kind}]" if kind in ("image", "image_url", "video", "audio") else canonical(part)

@@ -48,6 +48,11 @@ class Source(Settings):
     location: str
     """File, folder (also one that ``datasets`` saved), glob, ``package://module/folder``, a URL of an object store that
     fsspec knows (``s3://bucket/folder``), or ``hf://org/name[/config][@revision][:split]``."""
+    # Not part of what is hashed: how a source may be used does not change how it is read.
+    licence: str | None = Field(default=None, exclude=True)
+    """Licence of the data, best as an SPDX name or the address of its text; for the data card."""
+    homepage: str | None = Field(default=None, exclude=True)
+    """Where the data is described; for the data card."""
     max_bad_share: float = Field(default=0.05, ge=0, le=1)
     """Share of rows in quarantine above which the batch is refused by a blocking check."""
     image_folder: str | None = None
