@@ -37,10 +37,11 @@ class Refusal(TextRule):
     """Regular expressions, matched in lower case with straight apostrophes."""
 
     def find(self, texts: pl.DataFrame) -> pl.DataFrame:
-        sides = texts.select("pair_id", *(self._refuses(f"{side}_text").alias(side) for side in SIDES))
+        sides = texts.select("pair_id", *(self.refuses(f"{side}_text").alias(side) for side in SIDES))
         chosen, rejected = (pl.col(side) for side in SIDES)
         return found(sides, chosen | rejected, which_sides(chosen, rejected) + " a refusal")
 
-    def _refuses(self, text: str) -> pl.Expr:
+    def refuses(self, text: str) -> pl.Expr:
+        """Whether the text in a column of this name declines."""
         head = pl.col(text).str.head(self.head).str.to_lowercase().str.replace_all("’", "'", literal=True)
         return head.str.contains("|".join(f"(?:{phrase})" for phrase in self.phrases))

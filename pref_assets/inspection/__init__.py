@@ -1,0 +1,1 @@
+"""What a data set teaches, beside what it means to teach."""
