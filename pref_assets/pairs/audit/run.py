@@ -7,12 +7,13 @@ import polars as pl
 
 from pref_assets.features.store import MissingRowsError, Store
 from pref_assets.pairs.audit.base import AuditRule, TextRule, VoteRule
-from pref_assets.pairs.audit.swapped import SwappedCopies
+from pref_assets.pairs.audit.swapped import SIGNATURES, SwappedCopies
 from pref_assets.pairs.audit.texts import with_texts
 from pref_assets.pairs.chunks import pair_chunks
-from pref_assets.pairs.schema import FLAGS, PAIR_TEXTS
+from pref_assets.pairs.schema import FLAGS
 from pref_assets.settings import digest
 
+_TURNED = "~"
 _FLAG = pl.Struct({"code": pl.String, "detail": pl.String})
 
 
@@ -26,9 +27,7 @@ def run_rules(
     rows: int,
 ) -> pl.DataFrame:
     """``FLAGS`` of every rule, sorted by its key; see `audit.flags`."""
-    turned = pl.when(pl.col("chosen_id") > pl.col("rejected_id")).then(pl.lit("~")).otherwise(pl.lit(""))
-    # What a rule says of `chosen` and `rejected` holds for this orientation of the pair only.
-    pairs = comparisons.select("pair_id", id=pl.col("pair_id") + turned).collect(engine="streaming")
+    pairs = comparisons.select("pair_id", id=_oriented()).collect(engine="streaming")
     passes = _passes(rules)
     results = _results(passes, pairs, comparisons, prompts, completions, store, rows)
     found = []
@@ -49,6 +48,12 @@ def run_rules(
     return FLAGS.conform(flags.join(severity, on="code").select(list(FLAGS.columns)).sort(FLAGS.key))
 
 
+def _oriented() -> pl.Expr:
+    """Store id of a pair: what a rule says of `chosen` and `rejected` holds for one orientation only."""
+    turned = pl.col("chosen_id") > pl.col("rejected_id")
+    return pl.concat_str(pl.col("pair_id"), pl.when(turned).then(pl.lit(_TURNED)).otherwise(pl.lit("")))
+
+
 def _coded(rule: AuditRule, found: pl.DataFrame) -> pl.DataFrame:
     return found.select("pair_id", pl.lit(rule.type).alias("code"), "detail")
 
@@ -59,6 +64,7 @@ class _Findings:
 
     rules: tuple[TextRule, ...]
     kind = "audit"
+    kept = pl.Schema([("pair_id", pl.String), ("found", pl.List(_FLAG))])
 
     @property
     def key(self) -> str:
@@ -72,8 +78,8 @@ class _Findings:
         return rows.with_columns(pl.col("found").fill_null(pl.lit([], dtype=pl.List(_FLAG))))
 
     def keep(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """The rows that flags are made of."""
-        return rows.filter(pl.col("found").list.len() > 0)
+        """The rows that flags are made of, in the columns ``kept``."""
+        return rows.filter(pl.col("found").list.len() > 0).select(self.kept.names())
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,7 @@ class _Signatures:
 
     rule: SwappedCopies
     kind = "audit_signatures"
+    kept = SIGNATURES
 
     @property
     def key(self) -> str:
@@ -92,8 +99,8 @@ class _Signatures:
         return self.rule.sign(texts)
 
     def keep(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """All of them."""
-        return rows
+        """All rows, in the columns ``kept``."""
+        return rows.select(self.kept.names())
 
 
 def _passes(rules: Sequence[AuditRule]) -> list[_Findings | _Signatures]:
@@ -115,35 +122,35 @@ def _results(
     rows: int,
 ) -> list[pl.DataFrame]:
     """Of each pass the rows that matter, for every pair: those in the store, and the others computed and stored."""
-    results, missing = [], []
-    for each in passes:
-        known = _known(each, pairs, store)
+    results = [[each.kept.to_frame()] for each in passes]
+    missing = []
+    for each, result in zip(passes, results, strict=True):
+        known = None if store is None else _stored(each, pairs, store)
         missing.append(pairs if known is None else pairs.join(known, on="id", how="anti"))
-        results.append([] if known is None else [each.keep(known.drop("id"))])
+        if known is not None:
+            result.append(each.keep(known.with_columns(pair_id=pl.col("id").str.strip_suffix(_TURNED))))
     wanted = pl.concat([pairs["pair_id"].head(0), *(frame["pair_id"] for frame in missing)]).unique()
     only = None if len(wanted) == pairs.height else wanted
     for chunk in pair_chunks(comparisons, prompts, completions, rows=rows, only=only) if len(wanted) else ():
         texts = with_texts(chunk)
         for each, absent, result in zip(passes, missing, results, strict=True):
             mine = texts if absent.height == pairs.height else texts.join(absent, on="pair_id", how="semi")
-            computed = each.compute(mine)
+            if mine.is_empty():
+                continue
+            computed = each.compute(mine).join(mine.select("pair_id", id=_oriented()), on="pair_id")
             if store is not None:
-                named = computed.join(pairs, on="pair_id").drop("pair_id")
-                store.append(each.kind, each.key, named)
+                store.append(each.kind, each.key, computed.drop("pair_id"))
             result.append(each.keep(computed))
-    empty = [each.keep(each.compute(with_texts(PAIR_TEXTS.to_frame()))) for each in passes]
-    return [pl.concat([nothing, *parts]) for nothing, parts in zip(empty, results, strict=True)]
+    return [pl.concat(result) for result in results]
 
 
-def _known(each: _Findings | _Signatures, pairs: pl.DataFrame, store: Store | None) -> pl.DataFrame | None:
-    """The stored rows of these pairs with pair_id and id; null when nothing was ever stored under the key."""
-    if store is None:
-        return None
+def _stored(each: _Findings | _Signatures, pairs: pl.DataFrame, store: Store) -> pl.DataFrame | None:
+    """The stored rows of these pairs; null when nothing was ever stored under the key."""
     try:
-        stored = store.read(each.kind, each.key)
+        rows = store.read(each.kind, each.key)
     except MissingRowsError:
         return None
-    return pairs.join(stored, on="id") if stored.height else None
+    return rows.join(pairs, on="id", how="semi") if rows.height else None
 
 
 def _ranks(comparisons: pl.LazyFrame, arrival: pl.DataFrame | None) -> pl.DataFrame:

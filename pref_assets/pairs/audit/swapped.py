@@ -7,7 +7,7 @@ import polars as pl
 from pref_assets.pairs.audit.base import FOUND, AuditRule
 from pref_assets.pairs.audit.texts import loose
 
-SIGNATURES = pl.Schema({"prompt": pl.Int64, "chosen": pl.Int64, "rejected": pl.Int64})
+SIGNATURES = pl.Schema({"pair_id": pl.String, "prompt": pl.Int64, "chosen": pl.Int64, "rejected": pl.Int64})
 
 
 class SwappedCopies(AuditRule):
@@ -24,7 +24,7 @@ class SwappedCopies(AuditRule):
     action = "keep"
 
     def sign(self, texts: pl.DataFrame) -> pl.DataFrame:
-        """pair_id and ``SIGNATURES``: 64-bit hashes of the loose texts. They are the same within one version of
+        """``SIGNATURES``: 64-bit hashes of the loose texts. They are the same within one version of
         Polars only. Pairs whose sides answer different prompts have null for a prompt."""
         hashes = (
             loose(pl.col(f"{name}_text")).hash().reinterpret(signed=True).alias(name) for name in ("chosen", "rejected")
@@ -38,7 +38,7 @@ class SwappedCopies(AuditRule):
         """Flagged pairs as ``FOUND``.
 
         Args:
-            signatures: pair_id and ``SIGNATURES`` of every pair.
+            signatures: ``SIGNATURES`` of every pair.
             arrival: pair_id and ``rank``, smaller for what came earlier; equal where it is not known.
         """
         pairs = signatures.drop_nulls().filter(pl.col("chosen") != pl.col("rejected"))

@@ -151,6 +151,7 @@ def test_a_changed_rule_is_run_again_and_a_costly_one_beside_it_is_not(tmp_path,
     for limit in (40, 10):
         found = run_over(made, AuditSettings(rules=(Toxicity(), OverLong(max_characters=limit))), store)
     assert sum(counted) == 2 * len(FAULTY)
+    assert 0 not in asked
     assert sum(asked) == len(FAULTY)
     assert by_row(made, found) == {("5", "toxicity"), *((row, "over_long") for row in "123456")}
     monkeypatch.setattr(OverLong, "revision", 2)
