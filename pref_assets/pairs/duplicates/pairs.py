@@ -29,6 +29,7 @@ def pair_duplicates(
     arrival: pl.DataFrame,
     settings: NearDuplicates,
     store: Store | None = None,
+    records: tuple[pl.LazyFrame, pl.LazyFrame] | None = None,
 ) -> pl.DataFrame:
     """``PAIR_DUPLICATES``: pairs to drop, each with the earlier pairs, themselves kept, that it nearly repeats.
 
@@ -42,6 +43,8 @@ def pair_duplicates(
         comparisons, prompts, completions: the tables of those names.
         arrival: source, batch, sequence: the order in which batches came.
         store: where hashes of pairs and similarities are kept; only missing ones are computed.
+        records: ``RECORD_PROMPTS`` and ``RECORD_COMPLETIONS`` of all batches. With them, texts of new pairs are read
+            from their own batches and not from the whole of ``prompts`` and ``completions``.
 
     Raises:
         ArrivalError: a row's batch is not in ``arrival``.
@@ -52,7 +55,7 @@ def pair_duplicates(
     ids, known = order["id"], scenes(prompts, _SCENE)
 
     def hashed(missing: pl.Series) -> Iterator[pl.DataFrame]:
-        for chunk in pair_chunks(own, prompts, completions, rows=READ_ROWS, only=missing):
+        for chunk in _chunks(own, prompts, completions, missing, order, records):
             texts = pair_texts(chunk)
             parts = shingled(
                 texts.conversations, settings.shingle, lambda part: (signatures(part, settings), part.counts)
@@ -84,6 +87,33 @@ def pair_duplicates(
             }
         )
     )
+
+
+def _chunks(
+    comparisons: pl.LazyFrame,
+    prompts: pl.LazyFrame,
+    completions: pl.LazyFrame,
+    ids: pl.Series,
+    order: pl.DataFrame,
+    records: tuple[pl.LazyFrame, pl.LazyFrame] | None,
+) -> Iterator[pl.DataFrame]:
+    """``PAIR_TEXTS`` of the pairs: from the batches that brought them, where those have all texts of a pair."""
+    batches = order.join(ids.to_frame("id"), on="id", how="semi")["batch"].unique()
+    if records is not None and len(batches) < order["batch"].n_unique():
+        said, answers = (table.filter(pl.col("batch").is_in(batches.to_list())) for table in records)
+        asked = said.select("prompt_id").unique()
+        answered = answers.select("completion_id").unique()
+        whole = comparisons.join(ids.to_frame("pair_id").lazy(), on="pair_id", how="semi").join(
+            asked, on="prompt_id", how="semi"
+        )
+        for side in ("chosen_id", "rejected_id"):
+            whole = whole.join(answered, left_on=side, right_on="completion_id", how="semi")
+        there = whole.select("pair_id").collect()["pair_id"]
+        once = said.unique("prompt_id", keep="any"), answers.unique("completion_id", keep="any")
+        yield from pair_chunks(comparisons, *once, rows=READ_ROWS, only=there)
+        ids = ids.filter(~ids.is_in(there.implode()))
+    if len(ids):
+        yield from pair_chunks(comparisons, prompts, completions, rows=READ_ROWS, only=ids)
 
 
 def pair_similarity(sets: Shingles, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -45,7 +45,9 @@ def prompt_duplicates(
     ids, known = order["id"], scenes(prompts, _SCENE)
 
     def hashed(missing: pl.Series) -> Iterator[pl.DataFrame]:
-        for chunk in prompt_chunks(prompts, missing):
+        batches = order.join(missing.to_frame("id"), on="id", how="semi")["batch"].unique()
+        of_these = prompts.filter(pl.col("batch").is_in(batches.to_list()))  # so that old batches are not read
+        for chunk in prompt_chunks(of_these, missing):
             parts = shingled(
                 chunk["messages"], settings.shingle, lambda part: (bands(signatures(part, settings), settings), part)
             )

@@ -70,8 +70,8 @@ def similar(
     known = known.explode("similar").unnest("similar")
     places = ids.alias("of").to_frame().with_row_index("earlier")
     known = known.join(places, on="of", how="left").sort("later", "earlier")
-    as_places = (known[side].to_numpy().astype(np.int64) for side in ("later", "earlier"))
-    return Similar(*as_places, known["similarity"].to_numpy())
+    one, other = (known[side].to_numpy().astype(np.int64) for side in ("later", "earlier"))
+    return Similar(one, other, known["similarity"].to_numpy())
 
 
 def _names(ids: pl.Series, items: Places, earlier: Places, starts: Places) -> pl.Series:

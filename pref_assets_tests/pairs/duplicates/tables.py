@@ -9,6 +9,7 @@ from pref_assets.pairs.schema import (
     COMPARISONS,
     COMPLETIONS,
     PROMPTS,
+    RECORD_COMPLETIONS,
     RECORD_PROMPTS,
     completion_id,
     pair_id,
@@ -33,8 +34,12 @@ class Said:
         return prompt_id(turn("user", self.prompt), self.images, self.context)
 
     @property
+    def completion_ids(self) -> list[str]:
+        return [completion_id(self.prompt_id, turn("assistant", text)) for text in (self.one, self.other)]
+
+    @property
     def pair_id(self) -> str:
-        return pair_id(*(completion_id(self.prompt_id, turn("assistant", text)) for text in (self.one, self.other)))
+        return pair_id(*self.completion_ids)
 
 
 @dataclass
@@ -55,6 +60,14 @@ class Tables:
     def record_prompts(self) -> pl.LazyFrame:
         rows = [{**self._prompt(said), **where} for said, where in self._rows()]
         return self._mixed(RECORD_PROMPTS.frame(rows))
+
+    def record_completions(self) -> pl.LazyFrame:
+        rows = [
+            {"completion_id": id_, "prompt_id": said.prompt_id, "messages": turn("assistant", text), **where}
+            for said, where in self._rows()
+            for id_, text in zip(said.completion_ids, (said.one, said.other), strict=True)
+        ]
+        return self._mixed(RECORD_COMPLETIONS.frame(rows))
 
     def merged(self) -> tuple[pl.LazyFrame, pl.LazyFrame, pl.LazyFrame]:
         """comparisons, prompts, completions."""

@@ -179,6 +179,35 @@ def test_only_what_is_new_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert read == [sorted([*ids, new.pair_id])]
 
 
+def test_new_pairs_are_read_from_their_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pref_assets.pairs.duplicates import pairs
+
+    read = []
+
+    def chunks(comparisons, prompts, completions, only, **more):
+        read.append((sorted(only), prompts.select(pl.len()).collect().item()))
+        return original(comparisons, prompts, completions, only=only, **more)
+
+    original = pairs.pair_chunks
+    monkeypatch.setattr(pairs, "pair_chunks", chunks)
+    old = [Said("a b c", "b c d", "c d a"), Said("A b c", "b c d", "c d a")]
+    inside = Said("d d d d", "e e", "f f")
+    # Its answers are of two batches, as a pairing rule over ratings makes them.
+    across = Said(old[0].prompt, old[0].one, "e e e")
+    tables = Tables([old, [inside, inside, across]])
+    comparisons, prompts, completions = tables.merged()
+    known = tables.record_completions().filter(
+        (pl.col("batch") == "b1") | (pl.col("completion_id") != across.completion_ids[0])
+    )
+    store = Store(tmp_path)
+    search(Tables([old]), EXACT, store)
+    read.clear()
+    records = (tables.record_prompts(), known)
+    found = pair_duplicates(comparisons, prompts, completions, tables.arrival(), EXACT, store, records)
+    assert read[:2] == [([inside.pair_id], 2), ([across.pair_id], 3)]
+    assert_frame_equal(found.sort("pair_id", "of"), search(tables))
+
+
 def test_many_candidates_are_verified_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = random.Random(0)
     said = [Said(*(" ".join(rng.choices("abc", k=4)) for _ in range(3))) for _ in range(24)]
