@@ -39,7 +39,7 @@ TITLES = {
 }
 ROWS = 24
 """Groups of a panel, those with most items."""
-DPI, SMALL_DPI, SMALL_COLOURS, SMALL_ROWS = 110, 64, 8, 12
+DPI, SMALL_DPI, SMALL_COLOURS, SMALL_ROWS = 110, 76, 8, 10
 BEFORE, AFTER = "#8c8c8c", "#4f43dd"
 _NAME = 34
 _INCH = 0.27
@@ -77,7 +77,8 @@ def _drawn(bias: pl.DataFrame, metrics: Sequence[str], most: int, dpi: int) -> b
     from matplotlib.figure import Figure
 
     panels = [(metric, _rows(bias, metric, most)) for metric in metrics]
-    panels = [(metric, rows) for metric, rows in panels if rows]
+    # One group alone is the whole, which has a panel of its own.
+    panels = [(metric, rows) for metric, rows in panels if len(rows) > metric.startswith("longer_preferred_by")]
     if not panels:
         return None
     heights = [len(rows) + 1.6 for _, rows in panels]

@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from pref_assets.credentials import without_credentials
 from pref_assets.pairs.schema import Table
 
 PREVIEW_ROWS = 5
@@ -21,7 +21,6 @@ MAX_BYTES = 12_000
 """Bytes of metadata in one event; the rest of an event (keys, versions of inputs) stays well below 4,000."""
 MAX_TEXT = 6_000
 MAX_COUNTS = 20
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 _ELLIPSIS = " …"
 
 Metadata = dict[str, Any]
@@ -163,7 +162,7 @@ def _small(value: Any, keep_rows: int, characters: int) -> Any:
 
 
 def _clean(value: Any) -> Any:
-    return _CREDENTIALS.sub("***@", value) if isinstance(value, str) else value
+    return without_credentials(value) if isinstance(value, str) else value
 
 
 def _cut(text: str, characters: int) -> str:
