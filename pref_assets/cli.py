@@ -25,6 +25,10 @@ Then ask:
   pref-assets rows dpo_deita           the exact rows behind a checkpoint
   pref-assets export demo/deita --format trl --out deita.jsonl
 \b
+When someone takes data back:
+  pref-assets withdraw annotator:worker_7 --pipeline demo --reason "asked to be removed"
+  pref-assets impact --pipeline demo   which subsets, checkpoints and evaluations it taints
+\b
 State (tables, checkpoints, runs) is kept in PREF_ASSETS_HOME, by default ./.pref_assets.
 """
 
@@ -136,6 +140,39 @@ def export(subset: str, style: str, settings: tuple[str, ...], out: Path | None,
     values = {key: yaml.safe_load(value) for key, value in given}
     count = export_subset(Home.default(), pipeline, name, path, style, values, margin)
     click.echo(f"{count} rows written to {path}")
+
+
+@main.command()
+@click.argument("selectors", nargs=-1, required=True, metavar="SELECTOR...")
+@click.option("--pipeline", required=True, help="Where from.")
+@click.option("--reason", required=True, help="Why; kept with the tombstone.")
+def withdraw(selectors: tuple[str, ...], pipeline: str, reason: str) -> None:
+    """Takes data back for good: whatever is computed after this is without it.
+
+    SELECTOR is source:NAME, file:URI, row:URI:NUMBER, annotator:NAME, prompt:ID, completion:ID or pair:ID. The end of a
+    file's name and the beginning of an id will do.
+    """
+    from pref_assets.pipeline.terminal import withdraw_in_terminal
+
+    withdraw_in_terminal(_prepared_home(), pipeline, selectors, reason)
+
+
+@main.command()
+@click.argument("selectors", nargs=-1, metavar="[SELECTOR...]")
+@click.option("--pipeline", required=True, help="Where to look.")
+@click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
+def impact(selectors: tuple[str, ...], pipeline: str, as_json: bool) -> None:
+    """Subsets, checkpoints and evaluations that withdrawals taint, before them and now.
+
+    All withdrawals of the pipeline, or SELECTOR as for `withdraw`, withdrawn or not yet.
+    """
+    from dataclasses import asdict
+
+    from pref_assets.lineage.render_impact import render_impact
+    from pref_assets.pipeline.terminal import impact_in_terminal
+
+    found = impact_in_terminal(_prepared_home(), pipeline, selectors)
+    click.echo(json.dumps(asdict(found), indent=1) if as_json else render_impact(found))
 
 
 @main.command()

@@ -222,6 +222,11 @@ class TableStore:
                 hasher.add(table.conform(rows))
         return hasher.hexdigest()
 
+    def version_of(self, key: Sequence[str], content: str) -> int | None:
+        """The newest version of a whole table that holds rows with this content hash; None when none does."""
+        found = (each.version for each in commits(_load(self.path(key))) if each.content_hash == content)
+        return next(found, None)
+
     def batches(self, key: Sequence[str], version: int | None = None) -> dict[str, str]:
         """Content hash of every batch of the table, batches without rows included."""
         found: dict[str, str] = {}

@@ -19,6 +19,7 @@ from pref_assets.pipeline.jobs import jobs
 from pref_assets.pipeline.sensors import sensors
 from pref_assets.pipeline.spec import PipelineSpec
 from pref_assets.pipeline.training_checks import training_checks
+from pref_assets.pipeline.withdrawn import withdrawals_spec
 
 STAGES = (raw, pairs, curation, features, clusters, scores, subsets, checkpoints, evaluations, reports)
 
@@ -26,7 +27,7 @@ STAGES = (raw, pairs, curation, features, clusters, scores, subsets, checkpoints
 def pipeline_definitions(spec: PipelineSpec) -> dg.Definitions:
     """Assets, checks, jobs and sensors of one pipeline; resources come from the code location."""
     return dg.Definitions(
-        assets=[asset for stage in STAGES for asset in stage.build(spec)],
+        assets=[withdrawals_spec(spec.name), *(asset for stage in STAGES for asset in stage.build(spec))],
         asset_checks=[*data_checks(spec), *training_checks(spec)],
         jobs=jobs(spec),
         sensors=sensors(spec),

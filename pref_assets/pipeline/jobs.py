@@ -59,8 +59,8 @@ def ingested(pipeline: str, source: str) -> dg.AssetSelection:
 
 
 def stages(pipeline: str, *names: str) -> dg.AssetSelection:
-    """Every asset of these stages."""
-    return dg.AssetSelection.key_prefixes(*([pipeline, name] for name in names))
+    """Every asset of these stages that can be computed."""
+    return dg.AssetSelection.key_prefixes(*([pipeline, name] for name in names)).materializable()
 
 
 def _stages(spec: PipelineSpec) -> set[str]:

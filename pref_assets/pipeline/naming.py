@@ -64,6 +64,8 @@ LOCATION_METADATA = "location"
 """Definition metadata of a raw asset: where its source is."""
 MAX_BAD_SHARE_METADATA = "max_bad_share"
 """The same: the share of bad rows above which a batch is refused."""
+OUTSIDE_RUNS = ("written", "by_command")
+"""Tag of assets that commands write, not runs; that they were never written keeps nothing waiting."""
 TABLE_IO = "tables"
 FOLDER_IO = "folders"
 SCANS = "scans"

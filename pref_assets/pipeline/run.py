@@ -17,7 +17,7 @@ from pref_assets.home import Home
 from pref_assets.pairs.locations import is_hub
 from pref_assets.pairs.places import find_places
 from pref_assets.pairs.reading import UnreadableError, pin_hub
-from pref_assets.pipeline import batches
+from pref_assets.pipeline import batches, withdrawn
 from pref_assets.pipeline.freshness import AssetStatus, statuses
 from pref_assets.pipeline.inputs import forget_old_inputs
 from pref_assets.pipeline.jobs import ingest_job
@@ -112,6 +112,7 @@ def run_pipeline(
     report = RunReport(pipeline)
     runner = _Runner(instance, definitions, report, listener)
     forget_old_inputs(home)
+    withdrawn.report(instance, home, pipeline)
     for source in sources(graph, pipeline):
         if asset_key(pipeline, "raw", source) in chosen:
             _ingest(runner, home, pipeline, source, chosen)
@@ -216,9 +217,15 @@ def _ingest(runner: "_Runner", home: Home, pipeline: str, source: str, chosen: s
     keys = {key for key in chosen if key.path[1] == "raw" and key.path[2] == source} | {
         key for key in chosen if runner.graph.get(key).partitions_def == source_partitions(pipeline, source)
     }
+    raw = asset_key(pipeline, "raw", source)
+    for cleared, rows in withdrawn.clear_raw(runner.instance, home, pipeline, source):
+        runner.cleared(raw, cleared, rows)
+    held = withdrawn.held_records(home, pipeline, source)
     found = statuses(runner.instance, runner.graph, keys)
     for partition in runner.instance.get_dynamic_partitions(partitions):
         todo = outdated(runner.graph, (each for each in found if each.partition == partition), keys)
+        if partition in held:
+            todo |= keys - {raw}
         if todo:
             runner.run(ingest_job(pipeline, source), todo, partition)
 
@@ -298,6 +305,12 @@ class _Runner:
         kept = int(selected.value or 0) if isinstance(selected, dg.IntMetadataValue | dg.FloatMetadataValue) else None
         self.report.materialized.append(name if partition is None else f"{name}@{partition}")
         self.tell(Progress("materialized", name, partition, seconds, rows, kept))
+
+    def cleared(self, key: dg.AssetKey, partition: str, rows: int) -> None:
+        """Tells of a batch from which withdrawn rows were taken."""
+        name = "/".join(key.path)
+        self.report.materialized.append(f"{name}@{partition}")
+        self.tell(Progress("materialized", name, partition, None, rows))
 
     def _check_text(self, check: dg.AssetCheckEvaluation) -> str:
         numbers = {name: value.value for name, value in check.metadata.items() if name in {"bad", "checked"}}

@@ -4,6 +4,7 @@ import os
 import time
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -14,13 +15,16 @@ from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
 
 from pref_assets.evaluation.leaderboard import markdown
 from pref_assets.home import Home
+from pref_assets.lineage.impact import Impact
 from pref_assets.lineage.model import UnknownQueryError
 from pref_assets.lineage.render import render
+from pref_assets.lineage.render_impact import listed, render_hits, render_impact
 from pref_assets.lineage.rows import manifests, rows
 from pref_assets.lineage.trace import trace
 from pref_assets.pipeline.freshness import statuses
 from pref_assets.pipeline.naming import asset_key
 from pref_assets.pipeline.run import Progress, RunReport, project_definitions, run_pipeline, selected
+from pref_assets.pipeline.withdraw import impact_of, withdraw
 from pref_assets.resources.deployment import recover
 from pref_assets.tables import TableStore
 
@@ -68,6 +72,28 @@ def print_status(home: Home, pipeline: str) -> None:
         _line(each.status, "/".join(each.key.path), "; ".join(each.causes[:3]))
     total = Counter(each.status for each in found)
     click.echo(", ".join(f"{count} {status}" for status, count in total.items()) + f" in {home.root}")
+
+
+def withdraw_in_terminal(home: Home, pipeline: str, selectors: Sequence[str], reason: str) -> None:
+    """Withdraws, and says what it hits, what it taints and what is out of date since."""
+    with _instance() as instance:
+        done = withdraw(instance, project_definitions().resolve_asset_graph(), home, pipeline, selectors, reason)
+    for each in done.known:
+        click.echo(f"{each} was withdrawn before; nothing changes")
+    if not done.new:
+        return
+    for each in done.new:
+        click.echo(f"{each} is withdrawn from {pipeline}: {reason}")
+    click.echo(render_hits(done.hits))
+    click.echo(render_impact(done.impact))
+    click.echo(f"{len(done.stale)} assets turned stale: {listed(done.stale) or 'none that was not stale before'}")
+    click.echo(f"Run `pref-assets run {pipeline}`; then `pref-assets impact --pipeline {pipeline}` says what is clean.")
+
+
+def impact_in_terminal(home: Home, pipeline: str, selectors: Sequence[str]) -> Impact:
+    """What withdrawals taint."""
+    with _instance() as instance:
+        return impact_of(instance, home, pipeline, selectors)
 
 
 def _line(status: str, name: str, note: str) -> None:

@@ -4,6 +4,11 @@ import dagster as dg
 
 from pref_assets_tests.pipeline.conftest import Lab, rows, write_rows
 
+PAIRS = (
+    *("prompts", "completions", "comparisons", "prompt_duplicates"),
+    *("annotators", "agreement", "flags", "pair_duplicates", "pairs", "pair_drops"),
+)
+
 
 def requested(lab: Lab, cursor: object) -> tuple[set[str], object]:
     found = dg.evaluate_automation_conditions(defs=lab.definitions(), instance=lab.instance, cursor=cursor)
@@ -30,7 +35,7 @@ def test_cheap_stages_follow_new_records_and_nothing_else_does(lab: Lab) -> None
     ingest(lab)
     asked, cursor = requested(lab, cursor)
     assert asked == {
-        *(f"pairs/{name}" for name in ("prompts", "completions", "pairs", "pair_drops")),
+        *(f"pairs/{name}" for name in PAIRS),
         "embeddings/minilm",
         "clusters/topics",
         "clusters/topics_centroids",

@@ -8,7 +8,7 @@ import polars as pl
 
 from pref_assets.pairs.schema import Table, content_hash
 from pref_assets.pipeline.metadata import Metadata, bounded, row_count
-from pref_assets.pipeline.naming import asset_key
+from pref_assets.pipeline.naming import OUTSIDE_RUNS, asset_key
 from pref_assets.resources.tables import CONTENT_HASH
 from pref_assets.staging import Staged
 
@@ -18,7 +18,10 @@ _REFUSED = dg.AutomationCondition.any_deps_match(
     dg.AutomationCondition.any_checks_match(dg.AutomationCondition.check_failed(), blocking_only=True)
     & ~dg.AutomationCondition.will_be_requested()
 )
-FOLLOW = (dg.AutomationCondition.eager() & ~_REFUSED).with_label("follow new and sound records")
+_MISSING = dg.AutomationCondition.any_deps_missing().ignore(dg.AssetSelection.tag(*OUTSIDE_RUNS, include_sources=True))
+FOLLOW = (dg.AutomationCondition.eager().replace("any_deps_missing", _MISSING) & ~_REFUSED).with_label(
+    "follow new and sound records"
+)
 """Cheap stages run by themselves, all in one run, when what they read is new and no blocking check refused it.
 Training and evaluation wait for a job."""
 

@@ -8,6 +8,7 @@ import polars as pl
 
 from pref_assets.features.store import Store
 from pref_assets.home import Home
+from pref_assets.lineage.withdrawal import Tombstones, read_tombstones, withdrawn
 from pref_assets.pairs.duplicates import prompt_duplicates
 from pref_assets.pairs.merge import Merged, merge_buckets
 from pref_assets.pairs.schema import (
@@ -26,6 +27,7 @@ from pref_assets.pipeline.assets.common import FOLLOW, Assets, table_result
 from pref_assets.pipeline.metadata import Metadata, counts, preview, series
 from pref_assets.pipeline.naming import SCANS, TABLE_IO, asset_key, asset_spec, describe
 from pref_assets.pipeline.spec import PipelineSpec
+from pref_assets.pipeline.withdrawn import withdrawals_key
 from pref_assets.settings import Settings
 from pref_assets.staging import Staged
 from pref_assets.tables import TableStore
@@ -81,17 +83,22 @@ def _merged(spec: PipelineSpec) -> dg.AssetsDefinition:
             for source in spec.sources
             for table in _MERGED
         },
-        deps=[asset_key(spec.name, "records", f"{source}_quarantine") for source in spec.sources],
+        deps=[
+            *(asset_key(spec.name, "records", f"{source}_quarantine") for source in spec.sources),
+            withdrawals_key(spec.name),
+        ],
         outs={name: dg.AssetOut.from_spec(each, io_manager_key=TABLE_IO) for name, each in specs.items()},
     )
     def merged(home: dg.ResourceParam[Home], **records: pl.LazyFrame) -> Iterator[dg.MaterializeResult[Staged]]:
+        stones = read_tombstones(home, spec.name)
         prompts, completions, votes = (_all_sources(spec, records, table) for table in _MERGED)
+        prompts, completions, votes = withdrawn(prompts, completions, votes, stones)
         evidence, groups = PROMPT_DUPLICATES.empty(), None
         if spec.pairs.duplicates is not None:
             order = arrival(home, spec.name, spec.sources)
             evidence, groups = prompt_duplicates(prompts, order, spec.pairs.duplicates, Store(home.store))
         buckets = merge_buckets(prompts, completions, votes, spec.pairs, groups)
-        staged = TableStore(home.tables).stage_together(MERGED_TABLES, _frames(buckets, evidence))
+        staged = TableStore(home.tables).stage_together(MERGED_TABLES, _frames(buckets, evidence, stones))
         metadata = _metadata(staged)
         for name, rows in staged.items():
             yield table_result(rows, MERGED_TABLES[name], metadata[name], key=specs[name].key)
@@ -99,10 +106,13 @@ def _merged(spec: PipelineSpec) -> dg.AssetsDefinition:
     return merged
 
 
-def _frames(buckets: Iterator[Merged], evidence: pl.DataFrame) -> Iterator[Mapping[str, pl.DataFrame]]:
+def _frames(
+    buckets: Iterator[Merged], evidence: pl.DataFrame, stones: Tombstones
+) -> Iterator[Mapping[str, pl.DataFrame]]:
     yield {"prompt_duplicates": evidence}
     for bucket in buckets:
-        yield {"prompts": bucket.prompts, "completions": bucket.completions, "comparisons": bucket.comparisons}
+        compared = bucket.comparisons.filter(~stones.named_pairs())
+        yield {"prompts": bucket.prompts, "completions": bucket.completions, "comparisons": compared}
 
 
 def _metadata(staged: Mapping[str, Staged]) -> dict[str, Metadata]:

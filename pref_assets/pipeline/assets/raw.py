@@ -6,8 +6,10 @@ import dagster as dg
 import polars as pl
 
 from pref_assets.home import Home
+from pref_assets.lineage.withdrawal import Tombstones, read_tombstones, withdrawn
 from pref_assets.pairs.locations import is_hub
 from pref_assets.pairs.media import MediaStore
+from pref_assets.pairs.readers.base import Records
 from pref_assets.pairs.reading import UnreadableError, read_chunks
 from pref_assets.pairs.schema import QUARANTINE, RAW, RECORD_COMPLETIONS, RECORD_PROMPTS, RECORD_VOTES, Table
 from pref_assets.pipeline import batches
@@ -73,8 +75,10 @@ def _raw(spec: PipelineSpec, name: str) -> dg.AssetsDefinition:
         batches.verify(batch)
         media = MediaStore(home.media)
         chunks = read_chunks(batch.place, batch.uri, name, batch.key, limits=source.limits, media=media)
+        places = read_tombstones(home, spec.name).places()
+        left = (chunk.filter(~places) for chunk in chunks)
         try:
-            rows = TableStore(home.tables).stage(RAW, chunks, batch.key)
+            rows = TableStore(home.tables).stage(RAW, left, batch.key)
         except UnreadableError:
             drop(context.instance, home, spec.name, name, batch)
             raise
@@ -119,8 +123,10 @@ def _records(spec: PipelineSpec, name: str) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, home: dg.ResourceParam[Home], raw: pl.LazyFrame
     ) -> Iterator[dg.MaterializeResult[Staged]]:
         media = MediaStore(home.media)
+        stones = read_tombstones(home, spec.name)
+        raw = raw.filter(~stones.places())
         chunks = raw.collect_batches(chunk_size=_CHUNK_ROWS)
-        found = (vars(each) for each in source.read_each(chunks, media))
+        found = (_left(each, stones) for each in source.read_each(chunks, media))
         staged = TableStore(home.tables).stage_together(RECORD_TABLES, found, context.partition_key)
         for table_name, rows in staged.items():
             metadata: Metadata = {"preview": preview(rows.head(PREVIEW_ROWS), _PREVIEW[table_name])}
@@ -134,6 +140,15 @@ def _records(spec: PipelineSpec, name: str) -> dg.AssetsDefinition:
             yield table_result(rows, RECORD_TABLES[table_name], metadata, key=key, partition=True)
 
     return records
+
+
+def _left(records: Records, stones: Tombstones) -> dict[str, pl.DataFrame]:
+    """A chunk of records without what is withdrawn."""
+    if not stones:
+        return vars(records)
+    found = withdrawn(records.prompts.lazy(), records.completions.lazy(), records.votes.lazy(), stones)
+    prompts, completions, votes = pl.collect_all(found)
+    return {"prompts": prompts, "completions": completions, "votes": votes, "quarantine": records.quarantine}
 
 
 _PREVIEW = {
