@@ -36,7 +36,9 @@ def run_rules(
             found.append(_coded(rule, rule.find(comparisons)))
     for each, result in zip(passes, results, strict=True):
         if isinstance(each, _Signatures):
-            found.append(_coded(each.rule, each.rule.find(result, _ranks(comparisons, arrival))))
+            clashes = each.rule.clashes(_decided(each.rule.clashes(result), comparisons))
+            ranks = _ranks(clashes["pair_id"], comparisons, arrival)
+            found.append(_coded(each.rule, each.rule.find(clashes, ranks)))
         else:
             flagged = result.explode("found").select("pair_id", pl.col("found").struct.unnest())
             found.append(flagged.select("pair_id", "code", "detail"))
@@ -153,15 +155,23 @@ def _stored(each: _Findings | _Signatures, pairs: pl.DataFrame, store: Store) ->
     return rows.join(pairs, on="id", how="semi") if rows.height else None
 
 
-def _ranks(comparisons: pl.LazyFrame, arrival: pl.DataFrame | None) -> pl.DataFrame:
-    """pair_id and ``rank``: the place of a pair in the order in which rows arrived; 0 for all where it is not known.
+def _decided(pairs: pl.DataFrame, comparisons: pl.LazyFrame) -> pl.DataFrame:
+    """Those of the pairs whose votes prefer a side: which side of a tie is called chosen says nothing."""
+    decided = comparisons.filter(pl.col("p_chosen").is_between(0.5, 1, closed="right")).select("pair_id")
+    return pairs.lazy().join(decided, on="pair_id", how="semi", maintain_order="left").collect()
+
+
+def _ranks(pairs: pl.Series, comparisons: pl.LazyFrame, arrival: pl.DataFrame | None) -> pl.DataFrame:
+    """pair_id and ``rank`` of these pairs: their place in the order in which rows arrived; 0 for all where it is not
+    known.
 
     A pair arrives with the first of its rows: by the batch's sequence, then file and row, then id.
     """
     if arrival is None:
-        return comparisons.select("pair_id", rank=pl.lit(0, pl.UInt32)).collect()
+        return pairs.to_frame().with_columns(rank=pl.lit(0, pl.UInt32))
     rows = (
         comparisons.select("pair_id", "provenance")
+        .join(pairs.to_frame().lazy(), on="pair_id", how="semi")
         .explode("provenance")
         .select("pair_id", *(pl.col("provenance").struct.field(name) for name in ("source", "batch", "uri", "row")))
         .join(arrival.lazy(), on=["source", "batch"], how="left")

@@ -4,10 +4,11 @@ from typing import Literal
 
 import polars as pl
 
-from pref_assets.pairs.audit.base import FOUND, AuditRule
+from pref_assets.pairs.audit.base import PARTS, AuditRule
 from pref_assets.pairs.audit.texts import loose
 
 SIGNATURES = pl.Schema({"pair_id": pl.String, "prompt": pl.Int64, "chosen": pl.Int64, "rejected": pl.Int64})
+_TURNED = [pl.col("prompt"), pl.col("rejected").alias("chosen"), pl.col("chosen").alias("rejected")]
 
 
 class SwappedCopies(AuditRule):
@@ -24,33 +25,28 @@ class SwappedCopies(AuditRule):
     action = "keep"
 
     def sign(self, texts: pl.DataFrame) -> pl.DataFrame:
-        """``SIGNATURES``: 64-bit hashes of the loose texts. They are the same within one version of
-        Polars only. Pairs whose sides answer different prompts have null for a prompt."""
-        hashes = (
-            loose(pl.col(f"{name}_text")).hash().reinterpret(signed=True).alias(name) for name in ("chosen", "rejected")
-        )
-        asked = pl.when(pl.col("prompt_id").is_not_null()).then(
-            loose(pl.col("prompt_text")).hash().reinterpret(signed=True)
-        )
-        return texts.select("pair_id", asked.alias("prompt"), *hashes)
+        """``SIGNATURES``: 64-bit hashes of the loose texts, the same within one version of Polars only. Pairs whose
+        sides answer different prompts have null for a prompt."""
+        prompt, chosen, rejected = (loose(pl.col(f"{part}_text")).hash().reinterpret(signed=True) for part in PARTS)
+        asked = pl.when(pl.col("prompt_id").is_not_null()).then(prompt)
+        return texts.select("pair_id", prompt=asked, chosen=chosen, rejected=rejected)
 
-    def find(self, signatures: pl.DataFrame, arrival: pl.DataFrame) -> pl.DataFrame:
+    def clashes(self, signatures: pl.DataFrame) -> pl.DataFrame:
+        """``SIGNATURES`` of the pairs that another one contradicts."""
+        pairs = signatures.drop_nulls().filter(pl.col("chosen") != pl.col("rejected"))
+        return pairs.join(pairs.select(_TURNED), on=list(PARTS), how="semi")
+
+    def find(self, clashes: pl.DataFrame, arrival: pl.DataFrame) -> pl.DataFrame:
         """Flagged pairs as ``FOUND``.
 
         Args:
-            signatures: ``SIGNATURES`` of every pair.
-            arrival: pair_id and ``rank``, smaller for what came earlier; equal where it is not known.
+            clashes: what `clashes` gives.
+            arrival: pair_id and ``rank`` of these pairs, smaller for what came earlier; equal where it is not known.
         """
-        pairs = signatures.drop_nulls().filter(pl.col("chosen") != pl.col("rejected"))
-        turned = pairs.rename({"chosen": "rejected", "rejected": "chosen", "pair_id": "of"})
-        both = pairs.join(turned, on=["prompt", "chosen", "rejected"])
-        if both.is_empty():
-            return FOUND.to_frame()
-        both = both.join(arrival, on="pair_id").join(arrival.rename({"pair_id": "of", "rank": "rank_of"}), on="of")
-        both = both.filter(pl.col("rank") >= pl.col("rank_of")).sort("pair_id", "rank_of", "of")
-        detail = pl.format(
-            "{} pairs that are otherwise the same prefer the opposite side, e.g. pair {}",
-            pl.len(),
-            pl.col("of").first(),
-        )
-        return both.group_by("pair_id", maintain_order=True).agg(detail=detail)
+        pairs = clashes.join(arrival, on="pair_id").sort("rank", "pair_id")
+        # One row a group: copies of copies stay linear.
+        first = pairs.group_by(PARTS).agg(pl.len(), pl.col("pair_id").first(), pl.col("rank").first())
+        first = first.select(*_TURNED, "len", of="pair_id", rank_of="rank")
+        flagged = pairs.join(first, on=list(PARTS)).filter(pl.col("rank") >= pl.col("rank_of"))
+        detail = pl.format("{} pairs that are otherwise the same prefer the opposite side, first pair {}", "len", "of")
+        return flagged.select("pair_id", detail=detail)

@@ -51,12 +51,12 @@ def test_copies_with_the_label_turned_round():
     assert found["pair_id"].to_list() == ["1", "2", "5"]
     texts = found["detail"].str.replace(r"[0-9a-f]{32}", "ID").to_list()
     for text, number in zip(texts, (1, 2, 1), strict=True):
-        assert text == f"{number} pairs that are otherwise the same prefer the opposite side, e.g. pair ID"
+        assert text == f"{number} pairs that are otherwise the same prefer the opposite side, first pair ID"
 
 
 def test_only_the_later_copy_is_flagged_where_batches_arrive_in_order():
     old, new = tables(*COPIES[:1], batch="old"), tables(*COPIES[1:], batch="new", start=2)
-    both = Tables(*(pl.concat(frames) for frames in zip(old, new, strict=True)))
+    both = Tables(*(pl.concat(frames).unique(frames[0].columns[0]) for frames in zip(old, new, strict=True)))
     arrival = pl.DataFrame({"source": ["s", "s"], "batch": ["old", "new"], "sequence": [3, 7]})
     # Row 5 agrees with row 1, and repeats with row 2 in its own batch, which came before it.
     assert audit(both, SwappedCopies(), arrival=arrival)["pair_id"].to_list() == ["2", "5"]
@@ -64,3 +64,9 @@ def test_only_the_later_copy_is_flagged_where_batches_arrive_in_order():
     assert audit(both, SwappedCopies(), arrival=late)["pair_id"].to_list() == ["1", "5"]
     with pytest.raises(ValueError, match="batch 'new' of source 's'"):
         audit(both, SwappedCopies(), arrival=arrival.head(1))
+
+
+def test_a_tie_contradicts_nothing():
+    first, second, *_ = COPIES
+    for share, flagged in ((0.51, ["1", "2"]), (0.5, []), (float("nan"), [])):
+        assert audit(tables(first, (*second, {"p_chosen": share})), SwappedCopies())["pair_id"].to_list() == flagged
