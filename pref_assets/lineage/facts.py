@@ -25,7 +25,7 @@ from pref_assets.pairs.schema import (
     WITHDRAWALS,
     Table,
 )
-from pref_assets.tables import Snapshot, Versioned
+from pref_assets.tables import Snapshot
 
 TABLES: dict[str, Table] = {
     table.name: table
@@ -190,6 +190,3 @@ def _splits(scans: Mapping[str, pl.LazyFrame]) -> pl.DataFrame:
 
 def _benches(contamination: pl.LazyFrame) -> pl.DataFrame:
     return contamination.group_by("bench").agg(pairs=pl.col("pair_id").n_unique()).sort("bench").collect()
-
-
-__all__ = ["STAGE", "TABLES", "Facts", "File", "Use", "Versioned", "collect"]
