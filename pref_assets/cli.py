@@ -24,6 +24,7 @@ Then ask:
   pref-assets trace "Here is a list"   where an answer came from and what learned from it
   pref-assets rows dpo_deita           the exact rows behind a checkpoint
   pref-assets export demo/deita --format trl --out deita.jsonl
+  pref-assets card demo --out card     what the data are, as Markdown, Croissant and a bias sheet
 \b
 When someone takes data back:
   pref-assets withdraw annotator:worker_7 --pipeline demo --reason "asked to be removed"
@@ -173,6 +174,29 @@ def impact(selectors: tuple[str, ...], pipeline: str, as_json: bool) -> None:
 
     found = impact_in_terminal(_prepared_home(), pipeline, selectors)
     click.echo(json.dumps(asdict(found), indent=1) if as_json else render_impact(found))
+
+
+@main.command()
+@click.argument("pipeline")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder to write to; made when it is not there.",
+)
+def card(pipeline: str, out: Path) -> None:
+    """The data card of PIPELINE: README.md for people, croissant.json for machines, bias.md with its pictures.
+
+    All of it as the tables are now, with the subsets, checkpoints and evaluations that use the data.
+    """
+    from pref_assets.lineage.about import read_about
+    from pref_assets.lineage.folder import write_card
+    from pref_assets.pipeline.batches import files_read
+
+    home = Home.default()
+    about = read_about(home, pipeline)
+    for path in write_card(home, about, files_read(home, pipeline, about.sources), out):
+        click.echo(path)
 
 
 @main.command()

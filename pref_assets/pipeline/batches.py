@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pref_assets.home import Home
+from pref_assets.lineage.facts import File
 from pref_assets.pairs.locations import LocationError, SourceFile
 from pref_assets.pairs.places import Place, RemoteFile, look, pinned, place_of
 from pref_assets.settings import digest
@@ -122,6 +123,15 @@ def registered(home: Home, pipeline: str, source: str) -> list[Batch]:
     """Every batch of a source, oldest first."""
     files = _folder(home, pipeline, source).glob("*.json")
     return sorted((Batch(**json.loads(file.read_text())) for file in files), key=lambda b: (b.registered, b.key))
+
+
+def files_read(home: Home, pipeline: str, sources: Iterable[str]) -> list[File]:
+    """Every batch of these sources as the data card tells of it, by source and age."""
+    return [
+        File(source, batch.key, batch.uri, batch.sha256, batch.size, batch.pin, batch.registered)
+        for source in sources
+        for batch in registered(home, pipeline, source)
+    ]
 
 
 def find(home: Home, pipeline: str, source: str, key: str) -> Batch:

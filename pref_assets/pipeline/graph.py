@@ -6,6 +6,7 @@ from pref_assets.pipeline.assets import (
     checkpoints,
     clusters,
     curation,
+    data_reports,
     evaluations,
     features,
     pairs,
@@ -21,7 +22,7 @@ from pref_assets.pipeline.spec import PipelineSpec
 from pref_assets.pipeline.training_checks import training_checks
 from pref_assets.pipeline.withdrawn import withdrawals_spec
 
-STAGES = (raw, pairs, curation, features, clusters, scores, subsets, checkpoints, evaluations, reports)
+STAGES = (raw, pairs, curation, data_reports, features, clusters, scores, subsets, checkpoints, evaluations, reports)
 
 
 def pipeline_definitions(spec: PipelineSpec) -> dg.Definitions:

@@ -10,11 +10,18 @@ from pref_assets.pipeline.spec import PipelineSpec
 if TYPE_CHECKING:
     from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-CURATED = ("pairs", "embeddings", "clusters", "reward_models", "scores", "subsets")
+CURATED = (
+    *("pairs", "reports/data_card", "reports/bias"),
+    *("embeddings", "clusters", "reward_models", "scores", "subsets"),
+)
 TRAINED = ("reference_logps", "checkpoints")
-EVALUATED = ("evaluations", "reports")
+EVALUATED = ("evaluations", "reports/leaderboard")
+"""Stages, or single assets of a stage."""
 VERBS = {
-    "curate": (CURATED, "Merge all batches and decide which pairs train: pairs, features, clusters, scores, subsets."),
+    "curate": (
+        CURATED,
+        "Merge all batches and decide which pairs train: pairs and their reports, features, clusters, scores, subsets.",
+    ),
     "train": (TRAINED, "Reference log-probabilities and checkpoints, from the subsets as they are."),
     "evaluate": (EVALUATED, "Evaluations and the leaderboard, of the checkpoints as they are."),
     "everything": ((*CURATED, *TRAINED, *EVALUATED), "Every stage after ingestion."),
@@ -59,11 +66,12 @@ def ingested(pipeline: str, source: str) -> dg.AssetSelection:
 
 
 def stages(pipeline: str, *names: str) -> dg.AssetSelection:
-    """Every asset of these stages that can be computed."""
-    return dg.AssetSelection.key_prefixes(*([pipeline, name] for name in names)).materializable()
+    """Every asset of these stages, or single assets of a stage, that can be computed."""
+    return dg.AssetSelection.key_prefixes(*([pipeline, *name.split("/")] for name in names)).materializable()
 
 
 def _stages(spec: PipelineSpec) -> set[str]:
-    """Stages that have at least one asset."""
+    """Stages, and single assets of the reports, that there are."""
     blocks = {block for block, _, _ in spec.entries()} - {"sources"}
-    return blocks | {"pairs"} | ({"reports"} if spec.evaluations else set())
+    always = {"pairs", "reports/data_card", "reports/bias"}
+    return blocks | always | ({"reports/leaderboard"} if spec.evaluations else set())

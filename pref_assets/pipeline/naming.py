@@ -25,7 +25,7 @@ GROUPS = {
     "reference_logps": "7_checkpoints",
     "checkpoints": "7_checkpoints",
     "evaluations": "8_evaluations",
-    "reports": "9_leaderboard",
+    "reports": "9_reports",
 }
 """Group of every stage. The number makes groups sort in the order in which data flows."""
 

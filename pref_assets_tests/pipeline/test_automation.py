@@ -36,6 +36,8 @@ def test_cheap_stages_follow_new_records_and_nothing_else_does(lab: Lab) -> None
     asked, cursor = requested(lab, cursor)
     assert asked == {
         *(f"pairs/{name}" for name in PAIRS),
+        "reports/data_card",
+        "reports/bias",
         "embeddings/minilm",
         "clusters/topics",
         "clusters/topics_centroids",
