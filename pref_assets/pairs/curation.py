@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import polars as pl
 from pydantic import Field
 
-from pref_assets.pairs.audit import AuditSettings, taken_out
+from pref_assets.pairs.audit import AuditSettings, lasting, taken_out
 from pref_assets.pairs.decontamination import Decontamination
 from pref_assets.pairs.duplicates import NearDuplicates
 from pref_assets.pairs.merge import PairsSettings
@@ -50,10 +50,10 @@ class Findings:
 
 
 def survivors(comparisons: pl.LazyFrame, findings: Findings, settings: PairsBlock) -> pl.LazyFrame:
-    """Comparisons that nothing but a near duplicate could still take out: only they can stand in for a later one."""
-    out = pl.concat(
-        [_unsettled(comparisons), _flagged(findings.flags, settings), _contaminated(findings.contamination)]
-    )
+    """Comparisons with sound texts: only they can stand in for a later copy. Votes play no part, so that new votes on
+    one pair never bring back or take out another."""
+    flagged = _flagged(lasting(findings.flags, settings.audit), settings)
+    out = pl.concat([flagged, _contaminated(findings.contamination)])
     return comparisons.join(out.select("pair_id").lazy(), on="pair_id", how="anti", maintain_order="left")
 
 

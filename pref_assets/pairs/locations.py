@@ -10,6 +10,7 @@ import re
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from pref_assets.models.reference import PACKAGE, package_path
@@ -123,6 +124,23 @@ def source_file(uri: str, path: Path) -> SourceFile:
     except OSError as error:
         raise LocationError(f"{uri}: {_why(path, error)}") from error
     return SourceFile(uri=uri, path=path, sha256=digest, size=size)
+
+
+def file_hashes(location: str) -> tuple[tuple[str, str], ...]:
+    """Uri and SHA-256 of every file of a location on this machine, sorted; nothing where there is none, on the hub or
+    in an object store. A file is hashed again only when its size or time of change differ."""
+    if is_hub(location) or is_remote(location):
+        return ()
+    try:
+        found = find_files(location)
+    except LocationError:
+        return ()
+    return tuple((uri, _hashed(path, path.stat().st_size, path.stat().st_mtime_ns)) for uri, path in found)
+
+
+@lru_cache(maxsize=256)
+def _hashed(path: Path, size: int, changed: int) -> str:
+    return source_file(str(path), path).sha256
 
 
 def list_files(location: str) -> list[SourceFile]:

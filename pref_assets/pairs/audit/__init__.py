@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from pref_assets.features.store import Store
 from pref_assets.pairs.audit.answers import EmptyAnswer, EqualUpToSpaceOrCase, IdenticalSides, PromptOnlyAnswer
-from pref_assets.pairs.audit.base import Action, AuditRule, Severity
+from pref_assets.pairs.audit.base import Action, AuditRule, Severity, TextRule
 from pref_assets.pairs.audit.characters import NonText
 from pref_assets.pairs.audit.formats import FormatGap
 from pref_assets.pairs.audit.language import Language
@@ -102,6 +102,12 @@ class AuditSettings(Settings):
         return self.actions()[code]
 
 
+def lasting(flags: pl.DataFrame, settings: AuditSettings) -> pl.DataFrame:
+    """The flags that texts alone decide, which no later row can change."""
+    codes = [rule.type for rule in settings.all_rules() if isinstance(rule, TextRule)]
+    return flags.filter(pl.col("code").is_in(codes))
+
+
 def flags(
     comparisons: pl.LazyFrame,
     prompts: pl.LazyFrame,
@@ -147,5 +153,6 @@ __all__ = [
     "AuditSettings",
     "Severity",
     "flags",
+    "lasting",
     "taken_out",
 ]

@@ -2,7 +2,8 @@
 
 from pydantic import Field
 
-from pref_assets.settings import Settings
+from pref_assets.pairs.locations import file_hashes
+from pref_assets.settings import Settings, digest
 
 
 class Bench(Settings):
@@ -36,3 +37,7 @@ class Decontamination(Settings):
     """An n-gram or shingle of more bench texts than this is boilerplate: it names no text. Bounds the work."""
     detail_words: int = Field(default=40, ge=1)
     """Most shared words shown as evidence."""
+
+    def digest(self) -> str:
+        """Changes with the settings and with the content of benches that lie on this machine."""
+        return digest([super().digest(), {name: file_hashes(each.location) for name, each in self.benches.items()}])

@@ -8,12 +8,13 @@ import polars as pl
 from pydantic import Field
 
 from pref_assets.pairs.images import Images
+from pref_assets.pairs.locations import file_hashes
 from pref_assets.pairs.media import MediaStore
 from pref_assets.pairs.readers.frames import RecordFrames
 from pref_assets.pairs.readers.record import BadRowError, Record
 from pref_assets.pairs.reading import ReadingLimits, RowFault, parse_row
 from pref_assets.pairs.schema import QUARANTINE
-from pref_assets.settings import Settings
+from pref_assets.settings import Settings, digest
 
 _NOTE = 100
 """A payload that reading has cut carries a note of fewer bytes than these."""
@@ -61,6 +62,13 @@ class Source(Settings):
     limits: ReadingLimits = ReadingLimits()
     """What is too much for a row or an archive."""
 
+    def digest(self) -> str:
+        """Changes with the settings and with the content of an archive of images; not with that of a folder."""
+        own = super().digest()
+        if self.image_folder is None or not self.image_folder.endswith(".zip"):
+            return own
+        return digest([own, file_hashes(self.image_folder)])
+
     def record(self, row: dict[str, Any]) -> Record:
         """The record that one parsed row holds. Raises ``BadRowError`` with code and reason."""
         raise NotImplementedError
@@ -68,6 +76,10 @@ class Source(Settings):
     def records(self, row: dict[str, Any], uri: str) -> list[Record]:
         """The records that one parsed row of file ``uri`` holds; most formats have one. Raises as ``record`` does."""
         return [self.record(row)]
+
+    def beside(self) -> list[tuple[str, str]]:
+        """Uri and SHA-256 of files that are read beside the rows; those that are missing are left out."""
+        return []
 
     def opened(self) -> Callable[[dict[str, Any], str], list[Record]]:
         """``records``, after loading what it needs beside the rows; called once for a batch."""

@@ -94,6 +94,10 @@ class ColumnsSource(Source):
             return own
         return digest([own, {name: _pinned(join) for name, join in self.joins.items()}])
 
+    def beside(self) -> list[tuple[str, str]]:
+        """Uri and SHA-256 of the joined files."""
+        return [file for join in self.joins.values() for file in _pinned(join) or ()]
+
     def record(self, row: dict[str, Any]) -> Record:
         """The record of a row that holds one."""
         records = self.records(row, self.location)

@@ -2,10 +2,9 @@
 
 import json
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
-from pref_assets.pairs.locations import LocationError, find_files, source_file
+from pref_assets.pairs.locations import LocationError, file_hashes, find_files
 from pref_assets.pairs.readers.columns_blocks import Join
 from pref_assets.pairs.readers.columns_expressions import evaluate, scope_of
 from pref_assets.pairs.readers.record import BadRowError
@@ -61,16 +60,10 @@ def joined(name: str, join: Join) -> Joined:
 
 def fingerprint(join: Join) -> tuple[tuple[str, str], ...]:
     """Uri and SHA-256 of every file, sorted. Raises ``LocationError`` when nothing is there."""
-    found = find_files(join.location)
+    found = file_hashes(join.location)
     if not found:
         raise LocationError(f"{join.location}: no data file here to join")
-    return tuple((uri, _sha256(path, path.stat().st_size, path.stat().st_mtime_ns)) for uri, path in found)
-
-
-@lru_cache(maxsize=256)
-def _sha256(path: Path, size: int, changed: int) -> str:
-    """The file's hash; size and time of the last change stand for its content until one of them differs."""
-    return source_file(str(path), path).sha256
+    return found
 
 
 @lru_cache(maxsize=MAX_TABLES)

@@ -160,11 +160,18 @@ def _pair_duplicates(spec: PipelineSpec) -> dg.AssetsDefinition:
         if settings is not None:
             sound = survivors(comparisons, Findings(**found), spec.pairs)
             order = arrival(home, spec.name, spec.sources)
-            frame = pair_duplicates(sound, prompts, completions, order, settings, Store(home.store))
+            tables = (_records(home, spec, "prompts"), _records(home, spec, "completions"))
+            frame = pair_duplicates(sound, prompts, completions, order, settings, Store(home.store), tables)
         numbers = series({"pairs_repeated": frame["pair_id"].n_unique()})
         return table_result(frame, PAIR_DUPLICATES, {**numbers, "preview": preview(frame)})
 
     return repeated
+
+
+def _records(home: Home, spec: PipelineSpec, table: str) -> pl.LazyFrame:
+    """Records of all sources: the texts of a new batch are found there without looking through all texts."""
+    tables = TableStore(home.tables)
+    return pl.concat(tables.scan([spec.name, "records", f"{source}_{table}"]) for source in spec.sources)
 
 
 def _pairs(spec: PipelineSpec) -> dg.AssetsDefinition:

@@ -1,11 +1,12 @@
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from pref_assets.models.loading import load_tokenizer
 from pref_assets.models.tiny import TOKENIZER
 from pref_assets.pairs.audit import truncation
 from pref_assets.pairs.audit.byte_level import byte_level
+from pref_assets.pairs.audit.template import render, tokenizer_of
 from pref_assets.pairs.audit.truncation import IdenticalAfterTruncation, OverLongTokens, PromptTruncatedAway
 from pref_assets_tests.pairs.audit.build import details, texts
 
@@ -60,35 +61,58 @@ def test_answers_to_different_prompts_are_left_alone(tokenizer):
     assert details(rule, ("q", f"{START} good", f"{START} bad", {"other_prompt": "r"})) == {}
 
 
-WORDS = st.lists(st.sampled_from(["same", "other", "é", "\n", "  ", "x" * 30, "\x04", "</think>", "語"]), max_size=40)
-TEXT = WORDS.map(" ".join)
-
-
 @pytest.fixture(scope="module")
 def written(saved):
     """Folders of the tokenizer with its own template, one that strips texts, and none."""
-    trims = "{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}</s>{% endfor %}"
+    trims = "{% for m in messages %}<|{{ m.role }}|>{{ m.content | trim }}</s>{% endfor %}"
     return {"own": saved("own"), "trims": saved("trims", trims), "none": saved("none", None)}
 
 
+# Each byte of these is a token: the bound is as tight as it can be. U+0004 has none.
+BYTES = "\x01\x02\x03\x05" * 4
+WORDS = ["same ", "é語", "\n", "  ", "x" * 30, BYTES, "\x01", "\x04", "\x0b" * 8, "</think>"]
+TEXT = st.lists(st.sampled_from(WORDS), max_size=16).map("".join)
+LENGTHS = (*range(1, 40), *range(40, 400, 9))
+
+
+def judged(rule, folder, prompt, chosen, rejected):
+    """Whether the rule flags the pair, at every length, and whether counting bytes leaves it to be tokenised."""
+    frame, tokenizer, bounds = texts((prompt, chosen, rejected)), tokenizer_of(folder), byte_level(folder)
+    rules = [rule.model_copy(update={"max_length": length}) for length in LENGTHS]
+    turns = [frame[part][0].to_list() for part in ("prompt", "chosen", "rejected")]
+    tokens = tokenizer(render(tokenizer, turns[0], turns[1:]), add_special_tokens=False)["input_ids"]
+    flagged = [each._judge(*tokens) is not None for each in rules]
+    may_be = frame.select(
+        (each._may_be_flagged(bounds) | bounds.not_bounded()).alias(str(each.max_length)) for each in rules
+    )
+    return flagged, list(may_be.row(0))
+
+
 @pytest.mark.parametrize("template", ["own", "trims", "none"])
-@given(prompt=TEXT, start=TEXT, ends=st.tuples(TEXT, TEXT), length=st.sampled_from([30, 60, 250, 320]))
-@settings(max_examples=25, deadline=None)
-def test_counting_bytes_changes_no_flag(written, template, prompt, start, ends, length):
+@given(
+    prompt=TEXT, start=TEXT, ends=st.tuples(TEXT, TEXT), how=st.sampled_from(["prompt_first", "keep_start", "keep_end"])
+)
+@example(prompt="q", start="a", ends=("", "\x04"), how="prompt_first")
+@example(prompt="q", start="a", ends=("", "  "), how="prompt_first")
+@example(prompt="", start=BYTES * 16, ends=("y", "z"), how="prompt_first")
+@example(prompt="", start="\x0b" * 200 + BYTES * 4, ends=("y", "z"), how="prompt_first")
+@example(prompt=BYTES * 3, start=BYTES, ends=("y", "z"), how="keep_start")
+@settings(max_examples=20, deadline=None)
+def test_counting_bytes_leaves_out_no_pair_that_tokens_would_flag(written, template, prompt, start, ends, how):
     chosen, rejected = (start + end for end in ends)
     assume(chosen != rejected)
-    frame = texts((prompt, chosen, rejected))
-    for how in ("prompt_first", "keep_start", "keep_end"):
-        common = {"tokenizer": written[template], "max_length": length, "truncation": how}
-        for rule in (
-            IdenticalAfterTruncation(**common),
-            PromptTruncatedAway(**common),
-            OverLongTokens(tokenizer=written[template], max_length=length),
-        ):
-            quick = rule.find(frame)
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(truncation, "byte_level", lambda reference: None)
-                assert quick.equals(rule.find(frame))
+    folder = written[template]
+    common = {"tokenizer": folder, "truncation": how}
+    rules = (
+        IdenticalAfterTruncation(**common),
+        IdenticalAfterTruncation(**common, min_prompt=0),
+        PromptTruncatedAway(**common),
+        PromptTruncatedAway(**common, min_share=1),
+        OverLongTokens(tokenizer=folder),
+    )
+    for rule in rules:
+        flagged, may_be = judged(rule, folder, prompt, chosen, rejected)
+        assert all(may_be[place] for place, flag in enumerate(flagged) if flag)
 
 
 def test_most_pairs_are_never_tokenised(tokenizer, monkeypatch):
