@@ -10,6 +10,7 @@ from pref_assets.evaluation.intervals import wilson
 from pref_assets.inspection.events import Beside, events
 from pref_assets.inspection.shares import EVENTS, shares, sums
 from pref_assets.inspection.traits import Traits
+from pref_assets.pairs.agreement import ALL
 from pref_assets.pairs.chunks import pair_chunks
 from pref_assets.pairs.schema import BIAS
 from pref_assets.settings import Settings
@@ -100,13 +101,14 @@ def losses(comparisons: int, drops: pl.DataFrame, rows_read: dict[str, int], qua
 
 
 def judged(agreement: pl.DataFrame) -> pl.DataFrame:
-    """``BIAS`` of how far the annotators agree.
+    """``BIAS`` of how far the annotators agree; with one source alone, all sources together say nothing more.
 
     Args:
         agreement: rows of ``AGREEMENT``.
     """
     rows: list[tuple[str, str, float, float | None, float | None, int]] = []
-    for row in agreement.iter_rows(named=True):
+    one = agreement["source"].n_unique() <= 2
+    for row in agreement.filter(pl.lit(not one) | (pl.col("source") != ALL)).iter_rows(named=True):
         group, n = f"{row['source']} / {row['dimension']}", row["pairs"]
         if row["alpha"] is not None:
             rows.append(("alpha", group, row["alpha"], None, None, n))

@@ -24,6 +24,8 @@ class SourceAbout(Settings):
     homepage: str | None
     settings: dict[str, Any]
     """What the file sets beside these."""
+    beside: tuple[tuple[str, str], ...] = ()
+    """Uri and SHA-256 of files read beside the rows."""
 
 
 class RuleAbout(Settings):
@@ -104,6 +106,7 @@ def _source(source: Source) -> SourceAbout:
         licence=source.licence,
         homepage=source.homepage,
         settings={name: value for name, value in given.items() if name not in _COMMON},
+        beside=tuple(source.beside()),
     )
 
 

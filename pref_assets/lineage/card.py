@@ -8,6 +8,7 @@ import polars as pl
 
 from pref_assets.credentials import without_credentials
 from pref_assets.lineage.facts import STAGE, TABLES, Facts
+from pref_assets.pairs.agreement import ALL
 
 _SNIPPET = """```python
 import polars as pl
@@ -96,6 +97,9 @@ def _sources(facts: Facts) -> Iterator[str]:
             ],
             "No file was read yet.",
         )
+        if source.beside:
+            beside = [(uri, f"`sha256 {sha256}`") for uri, sha256 in source.beside]
+            yield from _table(("file read beside the rows", "pinned by"), beside)
 
 
 def _quarantine(facts: Facts) -> Iterator[str]:
@@ -154,6 +158,7 @@ def _agreement(facts: Facts) -> Iterator[str]:
             f"{100 * row['unanimous']:.1f} %",
         )
         for row in facts.agreement.iter_rows(named=True)
+        if row["source"] != ALL or len(facts.about.sources) > 1
     ]
     header = ("source", "dimension", "pairs with several votes", "votes", "annotators", "alpha", "unanimous")
     yield from ("## Annotators", "", f"{facts.annotators:,} annotators gave {facts.votes or 0:,} votes.", "")
@@ -224,7 +229,7 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _dtype(dtype: pl.DataType | type[pl.DataType]) -> str:
+def _dtype(dtype: Any) -> str:
     """The type in a few letters, with the names of fields."""
     if isinstance(dtype, pl.List):
         return f"list<{_dtype(dtype.inner)}>"

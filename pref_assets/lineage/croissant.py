@@ -122,13 +122,30 @@ def _files(facts: Facts) -> list[dict[str, Any]]:
             "name": Path(file.uri).name,
             "description": f"Batch {file.batch} of source {file.source}.",
             "contentUrl": file.uri,
-            "encodingFormat": _FORMATS.get(Path(file.uri).suffix.lower(), _OTHER_FORMAT),
+            "encodingFormat": _encoding(file.uri),
             "sha256": file.sha256,
         }
         if file.size is not None:
             each["contentSize"] = f"{file.size} B"
         found.append(each)
+    for name, source in facts.about.sources.items():
+        for number, (uri, sha256) in enumerate(source.beside, 1):
+            found.append(
+                {
+                    "@type": "cr:FileObject",
+                    "@id": f"{name}/beside-{number}",
+                    "name": Path(uri).name,
+                    "description": f"Read beside the rows of source {name}.",
+                    "contentUrl": uri,
+                    "encodingFormat": _encoding(uri),
+                    "sha256": sha256,
+                }
+            )
     return found
+
+
+def _encoding(uri: str) -> str:
+    return _FORMATS.get(Path(uri).suffix.lower(), _OTHER_FORMAT)
 
 
 def _file_set(facts: Facts, home: Home, name: str) -> dict[str, Any]:
@@ -166,7 +183,7 @@ def _field(table: Table, name: str, column: Column, described: set[str]) -> dict
         "name": name,
         "description": column.description,
     }
-    dtype = column.dtype
+    dtype: Any = column.dtype
     if isinstance(dtype, pl.List):
         field |= {"isArray": True, "arrayShape": "-1"}
         dtype = dtype.inner

@@ -27,7 +27,8 @@ _TOLD = (
     *("annotators", "agreement", "flags", "pair_duplicates", "pairs", "pair_drops"),
 )
 """Tables of the pairs stage that the card tells of."""
-_COMPARED = ("comparisons", "pairs", "prompts", "completions", "pair_drops", "agreement")
+_COMPARED = ("comparisons", "pairs", "prompts", "completions")
+_COUNTED = ("pair_drops", "agreement")
 
 
 def build(spec: PipelineSpec) -> Assets:
@@ -79,8 +80,8 @@ def _card(spec: PipelineSpec) -> dg.AssetsDefinition:
 
 
 def _bias(spec: PipelineSpec) -> dg.AssetsDefinition:
-    settings = BiasSheet()
-    ins = {name: dg.AssetIn(asset_key(spec.name, "pairs", name), input_manager_key=SCANS) for name in _COMPARED}
+    settings, names = BiasSheet(), (*_COMPARED, *_COUNTED)
+    ins = {name: dg.AssetIn(asset_key(spec.name, "pairs", name), input_manager_key=SCANS) for name in names}
     for source in spec.sources:
         for stage, name in (("raw", source), ("records", f"{source}_completions"), ("records", f"{source}_quarantine")):
             ins[f"{stage}__{name}"] = dg.AssetIn(asset_key(spec.name, stage, name), input_manager_key=SCANS)
@@ -106,8 +107,8 @@ def _bias(spec: PipelineSpec) -> dg.AssetsDefinition:
     )
     def bias(**inputs: pl.LazyFrame) -> dg.MaterializeResult[pl.DataFrame]:
         records = pl.concat(inputs[f"records__{source}_completions"] for source in spec.sources)
-        tables = (inputs[name] for name in _COMPARED[:4])
-        rows = pl.concat([preferences(Compared(*tables, records), settings), _outside(spec, inputs)]).sort(BIAS.key)
+        tables = Compared(records=records, **{name: inputs[name] for name in _COMPARED})
+        rows = pl.concat([preferences(tables, settings), _outside(spec, inputs)]).sort(BIAS.key)
         small = overview(rows)
         longer = rows.filter(data="pairs", metric="longer_preferred").select("group", "value").rows()
         notes = {
