@@ -85,7 +85,7 @@ class Tombstones:
     def votes(self) -> pl.Expr:
         """Rows of ``RECORD_VOTES`` that go, but for votes across prompts on answers to a withdrawn prompt."""
         sides = [each for side in SIDES for each in self._in("completion", side)]
-        pairs = [_pair_ids().is_in(self._values["pair"])] if self._values["pair"] else []
+        pairs = [_pair_ids().is_in(self._values["pair"]).fill_null(False)] if self._values["pair"] else []
         return _any([self.prompts()], sides, self._annotators(pl.col("annotator")), pairs)
 
     def pairs(self) -> pl.Expr:
@@ -205,10 +205,13 @@ def _alone(home: Home, pipeline: str) -> Iterator[None]:
 
 
 def _pair_ids() -> pl.Expr:
-    """Pair ids of votes; costs a hash a row, so only asked where pairs are withdrawn."""
+    """Pair ids of votes; costs a hash a row, so only asked where pairs are withdrawn.
+
+    Null for null sides, which Polars asks for when it looks at the ranges of a file's columns.
+    """
 
     def ids(sides: pl.Series) -> pl.Series:
-        a, b = (sides.struct.field(side) for side in SIDES)
-        return pl.Series([pair_id(*each) for each in zip(a, b, strict=True)], dtype=pl.String)
+        both = zip(*(sides.struct.field(side) for side in SIDES), strict=True)
+        return pl.Series([pair_id(a, b) if a and b else None for a, b in both], dtype=pl.String)
 
     return pl.struct(SIDES).map_batches(ids, return_dtype=pl.String, is_elementwise=True)

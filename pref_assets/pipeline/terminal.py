@@ -6,6 +6,8 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import click
@@ -18,7 +20,7 @@ from pref_assets.home import Home
 from pref_assets.lineage.impact import Impact
 from pref_assets.lineage.model import UnknownQueryError
 from pref_assets.lineage.render import render
-from pref_assets.lineage.render_impact import listed, render_hits, render_impact
+from pref_assets.lineage.render_impact import render_hits, render_impact
 from pref_assets.lineage.rows import manifests, rows
 from pref_assets.lineage.trace import trace
 from pref_assets.pipeline.freshness import statuses
@@ -86,7 +88,9 @@ def withdraw_in_terminal(home: Home, pipeline: str, selectors: Sequence[str], re
         click.echo(f"{each} is withdrawn from {pipeline}: {reason}")
     click.echo(render_hits(done.hits))
     click.echo(render_impact(done.impact))
-    click.echo(f"{len(done.stale)} assets turned stale: {listed(done.stale) or 'none that was not stale before'}")
+    click.echo(f"{len(done.stale)} assets turned stale{':' if done.stale else ', beyond those that were'}")
+    for stage, keys in groupby(sorted(name.split("/")[1:] for name in done.stale), key=itemgetter(0)):
+        click.echo(f"  {stage:16} {', '.join(name for _, name in keys)}")
     click.echo(f"Run `pref-assets run {pipeline}`; then `pref-assets impact --pipeline {pipeline}` says what is clean.")
 
 
