@@ -36,7 +36,8 @@ def run_rules(
             found.append(_coded(rule, rule.find(comparisons)))
     for each, result in zip(passes, results, strict=True):
         if isinstance(each, _Signatures):
-            clashes = each.rule.clashes(_decided(each.rule.clashes(result), comparisons))
+            clashes = _in_scene(_decided(each.rule.clashes(result), comparisons), comparisons, prompts)
+            clashes = each.rule.clashes(clashes)
             ranks = _ranks(clashes["pair_id"], comparisons, arrival)
             found.append(_coded(each.rule, each.rule.find(clashes, ranks)))
         else:
@@ -58,6 +59,18 @@ def _oriented() -> pl.Expr:
 
 def _coded(rule: AuditRule, found: pl.DataFrame) -> pl.DataFrame:
     return found.select("pair_id", pl.lit(rule.type).alias("code"), "detail")
+
+
+def _in_scene(signatures: pl.DataFrame, comparisons: pl.LazyFrame, prompts: pl.LazyFrame) -> pl.DataFrame:
+    """The signatures with the prompt's images and criterion in the prompt's hash: the same words about another image
+    are another question."""
+    wanted = signatures.select("pair_id").lazy()
+    asked = comparisons.select("pair_id", "prompt_id").join(wanted, on="pair_id", how="semi")
+    scene = pl.concat_str(pl.col("images").list.join("\n"), pl.col("context").fill_null(""), separator="\n")
+    scenes = prompts.select("prompt_id", scene=scene.hash().reinterpret(signed=True))
+    found = asked.join(scenes, on="prompt_id").select("pair_id", "scene").collect(engine="streaming")
+    joined = signatures.join(found, on="pair_id", maintain_order="left")
+    return joined.with_columns(prompt=pl.col("prompt").xor(pl.col("scene"))).drop("scene")
 
 
 @dataclass(frozen=True)

@@ -194,3 +194,11 @@ def test_every_rule_is_in_the_union():
     named = {rule for rule in below(AuditRule) if "type" in rule.__annotations__} - {AuditRule}
     assert named == set(RULES)
     assert {rule.type for rule in AuditSettings().rules} < {rule.model_fields["type"].default for rule in RULES}
+
+
+@pytest.mark.parametrize(("column", "values"), [("images", [["a.png"], ["b.png"]]), ("context", ["short", "polite"])])
+def test_the_same_question_about_another_image_is_no_swapped_copy(column, values):
+    made = tables(("Is it red?", "true", "false"), ("is it  red?", "false", "true"))
+    assert by_row(made, run_over(made)) >= {("1", "swapped_copies"), ("2", "swapped_copies")}
+    apart = made.prompts.with_columns(pl.Series(column, values, dtype=made.prompts.schema[column]))
+    assert not {code for _, code in by_row(made, run_over(made._replace(prompts=apart)))} & {"swapped_copies"}
