@@ -48,6 +48,9 @@ class BiasSheet(Settings):
     """Traits of form that are looked at."""
     gaps: tuple[float, ...] = Field(default=(1.1, 1.5, 2.0, 4.0), min_length=1)
     """Bounds between buckets of the longer answer's words over the shorter's, ascending."""
+    max_pairs: int = Field(default=100_000, ge=1)
+    """Above this many comparisons, those of the prompts with the smallest ids are measured: ids are hashes, so this is
+    a random sample of prompts, which new batches change little. The intervals are of the sample."""
     chunk: int = Field(default=25_000, ge=1)
     """Pairs whose texts are in memory at a time."""
 
@@ -69,7 +72,7 @@ def preferences(tables: Compared, settings: BiasSheet) -> pl.DataFrame:
 
     One pass over the texts, ``settings.chunk`` pairs at a time; of each pair nothing but its length gaps is kept.
     """
-    settled = tables.comparisons.filter(pl.col("p_chosen") > 0.5)
+    settled = _sampled(tables.comparisons.filter(pl.col("p_chosen") > 0.5), settings.max_pairs)
     beside = Beside(settled, tables.pairs, tables.completions, tables.records)
     parts: list[pl.DataFrame] = [sums(pl.DataFrame(schema=EVENTS))]
     gaps: list[pl.DataFrame] = [pl.DataFrame(schema={"kept": pl.Boolean, **dict.fromkeys(LENGTHS, pl.Int32)})]
@@ -83,6 +86,16 @@ def preferences(tables: Compared, settings: BiasSheet) -> pl.DataFrame:
 
     parts += [sums(part) for part in _whole_prompts(looked_at())]
     return BIAS.conform(pl.concat([shares(parts), _gaps(pl.concat(gaps))], how="vertical_relaxed").sort(BIAS.key))
+
+
+def _sampled(comparisons: pl.LazyFrame, most: int) -> pl.LazyFrame:
+    """At most ``most`` comparisons: all, or those of the prompts with the smallest ids."""
+    prompts = comparisons.select("prompt_id").collect(engine="streaming")["prompt_id"]
+    if len(prompts) <= most:
+        return comparisons
+    ordered = prompts.drop_nulls().sort()
+    # The prompt at the bound is left out, so that no prompt is measured in part.
+    return comparisons.filter(pl.col("prompt_id") < ordered[min(most, len(ordered) - 1)])
 
 
 def losses(comparisons: int, drops: pl.DataFrame, rows_read: dict[str, int], quarantined: pl.DataFrame) -> pl.DataFrame:

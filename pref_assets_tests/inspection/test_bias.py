@@ -1,5 +1,6 @@
 """The bias sheet of a few pairs, worked out by hand, and the same whatever the chunks and the order of rows."""
 
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -168,3 +169,14 @@ def test_every_metric_is_drawn_and_told(bias: pl.DataFrame) -> None:
     text = markdown("p", bias, {"form": "bias_form.png"})
     assert "![Form](bias_form.png)" in text
     assert "| words | 66.7 % (" in text
+
+
+def test_above_the_bound_whole_prompts_with_the_smallest_ids_are_measured(records: Records, merged: Merged) -> None:
+    tables = compared(records, merged)
+    settled = merged.comparisons.filter(pl.col("p_chosen") > 0.5)
+    bound = settled.height - 1
+    sampled = preferences(tables, BiasSheet(max_pairs=bound))
+    last = settled["prompt_id"].sort()[bound]
+    by_hand = replace(tables, comparisons=merged.comparisons.filter(pl.col("prompt_id") < last).lazy())
+    assert sampled.equals(preferences(by_hand, BiasSheet()))
+    assert not sampled.equals(preferences(tables, BiasSheet()))
