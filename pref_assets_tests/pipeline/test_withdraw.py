@@ -385,7 +385,7 @@ def test_what_the_command_line_says(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ": 2 votes go.",
         "2 comparisons hold any of it, 2 of them pairs.",
         "2 pairs used, 2 tainted",
-        "11 assets turned stale:",
+        " assets turned stale:\n",
         "  pairs            agreement, annotators,",
         "  subsets          all\n",
         "Run `pref-assets run voted`",
