@@ -84,7 +84,8 @@ def test_checkpoints_and_evaluations_are_not_automated(location: dg.Definitions)
     automated = {
         key.path[1] for key in graph.materializable_asset_keys if graph.get(key).automation_condition is not None
     }
-    assert automated == {"pairs", "embeddings", "clusters", "reward_models", "scores", "subsets"}
+    assert automated == {"pairs", "embeddings", "clusters", "reward_models", "scores", "subsets", "reports"}
+    assert graph.get(dg.AssetKey(["demo", "reports", "leaderboard"])).automation_condition is None
 
 
 def test_each_policy_has_a_random_control_of_its_size(location: dg.Definitions) -> None:
