@@ -49,8 +49,8 @@ class BiasSheet(Settings):
     gaps: tuple[float, ...] = Field(default=(1.1, 1.5, 2.0, 4.0), min_length=1)
     """Bounds between buckets of the longer answer's words over the shorter's, ascending."""
     max_pairs: int = Field(default=100_000, ge=1)
-    """Above this many comparisons, those of the prompts with the smallest ids are measured: ids are hashes, so this is
-    a random sample of prompts, which new batches change little. The intervals are of the sample."""
+    """Above this many comparisons, those of the prompts with the smallest ids are measured, about so many: ids are
+    hashes, so this is a random sample of prompts, which new batches change little. The intervals are of the sample."""
     chunk: int = Field(default=25_000, ge=1)
     """Pairs whose texts are in memory at a time."""
 
@@ -89,13 +89,13 @@ def preferences(tables: Compared, settings: BiasSheet) -> pl.DataFrame:
 
 
 def _sampled(comparisons: pl.LazyFrame, most: int) -> pl.LazyFrame:
-    """At most ``most`` comparisons: all, or those of the prompts with the smallest ids."""
-    prompts = comparisons.select("prompt_id").collect(engine="streaming")["prompt_id"]
-    if len(prompts) <= most:
-        return comparisons
-    ordered = prompts.drop_nulls().sort()
-    # The prompt at the bound is left out, so that no prompt is measured in part.
-    return comparisons.filter(pl.col("prompt_id") < ordered[min(most, len(ordered) - 1)])
+    """All comparisons, or those of the prompts with the smallest ids that hold ``most`` of them.
+
+    The prompt at the bound comes whole. Of comparisons across prompts the pair's own id counts.
+    """
+    key = pl.coalesce("prompt_id", "pair_id")
+    ids = comparisons.select(key.alias("id")).collect(engine="streaming")["id"]
+    return comparisons if len(ids) <= most else comparisons.filter(key <= ids.sort()[most - 1])
 
 
 def losses(comparisons: int, drops: pl.DataFrame, rows_read: dict[str, int], quarantined: pl.DataFrame) -> pl.DataFrame:

@@ -5,12 +5,13 @@ from typing import Any
 
 import polars as pl
 
-from pref_assets.inspection.bias import METRICS
+from pref_assets.inspection.bias import METRICS, BiasSheet
 from pref_assets.inspection.plots import PICTURES, TITLES
 
-_INTRO = """Shares are given with 95 % Wilson intervals, at the number of independent prompts that the pairs are worth.
-`before` is every comparison that the votes settle, `after` the pairs that curation kept. Ties prefer no side and are
-left out. A share far from one half is what a model can learn instead of quality."""
+_INTRO = f"""Shares are given with 95 % Wilson intervals, at the number of independent prompts that the pairs are worth.
+`before` is every comparison that the votes settle, `after` the pairs that curation kept; of more than
+{BiasSheet().max_pairs:,} comparisons, those of a random sample of prompts. Ties prefer no side and are left out.
+A share far from one half is what a model can learn instead of quality."""
 _HEADINGS = {
     "length": "Length",
     "form": "Form",

@@ -180,3 +180,16 @@ def test_above_the_bound_whole_prompts_with_the_smallest_ids_are_measured(record
     by_hand = replace(tables, comparisons=merged.comparisons.filter(pl.col("prompt_id") < last).lazy())
     assert sampled.equals(preferences(by_hand, BiasSheet()))
     assert not sampled.equals(preferences(tables, BiasSheet()))
+
+
+def test_a_sample_takes_prompts_whole_and_knows_pairs_across_prompts(records: Records, merged: Merged) -> None:
+    across = merged.comparisons.with_columns(prompt_id=pl.lit(None, pl.String))
+    for comparisons in (merged.comparisons, across):
+        settled = comparisons.filter(pl.col("p_chosen") > 0.5)
+        tables = compared(records, Merged(merged.prompts, merged.completions, comparisons), settled)
+        found = preferences(tables, BiasSheet(max_pairs=2))
+        assert found.filter(metric="length_gap", data="pairs")["n"].unique().to_list() == [2]
+    answers = [answer("word " * (n + 1), None, ann=n) for n in range(5)]
+    one = read([("Write.", answers)])
+    whole = merge(one.prompts, one.completions, one.votes, PairsSettings())
+    assert value(preferences(compared(one, whole), BiasSheet(max_pairs=3)), "longer_preferred", "words") == (1.0, 10)
