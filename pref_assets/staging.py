@@ -1,7 +1,8 @@
 """Staging: rows of a table on disk, sorted and hashed, before they become a version of it.
 
 Frames of any number arrive in any order; memory holds one load of them (``Limits``). What does not fit is spilled as
-sorted runs, and the runs are merged range by range, so the result is the same as sorting everything at once.
+sorted runs, and the runs are merged range by range, so the result is the same as sorting everything at once. Frames
+that arrive in order are written once.
 """
 
 import atexit
@@ -138,6 +139,9 @@ class _Sorter:
         self._limits = limits
         self._waiting: list[pl.DataFrame] = []
         self._load = 0.0
+        self._parts: list[Part] | None = []
+        """Files in order, as long as every run begins where the one before ends; then null."""
+        self._last = pl.DataFrame()
         self._runs: list[Path] = []
         self._samples: list[pl.DataFrame] = []
 
@@ -151,11 +155,11 @@ class _Sorter:
 
     def finish(self) -> tuple[Part, ...]:
         """Everything added, sorted; the runs are gone."""
-        if not self._runs:
-            return tuple(self._write(0, self._sorted(self._taken()))) if self._waiting else ()
         if self._waiting:
             self._spill()
-        parts = tuple(part for number, frame in enumerate(self._merged()) for part in self._write(number, frame))
+        if self._parts is not None:
+            return tuple(self._parts)
+        parts = tuple(self._write(f"merged-{number:05d}", frame) for number, frame in enumerate(self._merged()))
         for run in self._runs:
             run.unlink()
         return parts
@@ -176,9 +180,22 @@ class _Sorter:
         run = self._sorted(self._taken())
         samples = run.select(self._order).gather_every(max(1, run.height // self._limits.samples))
         self._samples.append(samples.with_columns(pl.lit(self._loads(run) / samples.height).alias(_LOAD)))
-        path = self._folder / f"run-{len(self._runs):05d}.arrow"
+        name = f"{len(self._runs):05d}"
+        if self._parts is not None and self._follows(run):
+            self._parts.append(self._write(name, run))
+            self._runs.append(self._parts[-1].path)
+            return
+        self._parts = None
+        path = self._folder / f"{name}.arrow"
         run.write_ipc(path, record_batch_size=self._limits.run_group_rows)
         self._runs.append(path)
+
+    def _follows(self, run: pl.DataFrame) -> bool:
+        """Whether the run begins where the one before it ends, or later."""
+        keys = run.select(self._order)
+        ends = pl.concat([self._last, keys.head(1)]) if self._last.height else keys.head(1)
+        self._last = keys.tail(1)
+        return ends.equals(self._sorted(ends))
 
     def _merged(self) -> Iterator[pl.DataFrame]:
         """Sorted ranges of all runs, each about one load, in order."""
@@ -186,7 +203,7 @@ class _Sorter:
         cuts = [self._cuts(run, bounds) for run in self._runs]
         for place in range(bounds.height + 1):
             pieces = [
-                pl.scan_ipc(run).slice(cut[place], cut[place + 1] - cut[place]).collect()
+                _scan(run).slice(cut[place], cut[place + 1] - cut[place]).collect()
                 for run, cut in zip(self._runs, cuts, strict=True)
                 if cut[place + 1] > cut[place]
             ]
@@ -202,17 +219,23 @@ class _Sorter:
 
     def _cuts(self, run: Path, bounds: pl.DataFrame) -> list[int]:
         """Row numbers at which the ranges begin in a run, and its height. A row equal to a bound is after it."""
-        keys = pl.read_ipc(run, columns=self._order).select(self._order)
+        keys = _scan(run).select(self._order).collect()
         marked = pl.concat(
             [bounds.with_columns(pl.lit(True).alias(_BOUND)), keys.with_columns(pl.lit(False).alias(_BOUND))]
         )
         places = self._sorted(marked)[_BOUND].arg_true()
         return [0, *(places - pl.int_range(places.len(), eager=True)).to_list(), keys.height]
 
-    def _write(self, number: int, frame: pl.DataFrame) -> Iterator[Part]:
-        path = self._folder / f"part-{number:05d}.parquet"
+    def _write(self, name: str, frame: pl.DataFrame) -> Part:
+        path = self._folder / f"{name}.parquet"
         frame.write_parquet(path, compression="zstd", compression_level=1, row_group_size=self._limits.group_rows)
-        yield Part(path, _stats(frame, self._order[0]))
+        return Part(path, _stats(frame, self._order[0]))
+
+
+def _scan(run: Path) -> pl.LazyFrame:
+    if run.suffix == ".arrow":
+        return pl.scan_ipc(run)
+    return pl.scan_parquet(run, glob=False, hive_partitioning=False)
 
 
 def _stats(frame: pl.DataFrame, first: str) -> dict[str, Any]:

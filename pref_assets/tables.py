@@ -10,6 +10,7 @@ import errno
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,14 +97,27 @@ class TableStore:
     def stage_together(
         self, tables: Mapping[str, Table], frames: Iterable[Mapping[str, pl.DataFrame]], batch: str | None = None
     ) -> dict[str, Staged]:
-        """Several tables staged in one pass over frames that each hold rows of some of them; as ``stage``."""
+        """Several tables staged in one pass over frames that each hold rows of some of them; as ``stage``.
+
+        While the next frames are made, the last ones are hashed and written, beside, in a thread.
+        """
         stages = {name: Stage(lasting(self.staging), table, batch, self.limits) for name, table in tables.items()}
-        for each in frames:
+
+        def add(each: Mapping[str, pl.DataFrame]) -> None:
+            for name, frame in each.items():
+                stages[name].add(frame)
+
+        with ThreadPoolExecutor(max_workers=1) as beside:
+            adding: Future[None] | None = None
+            for each in frames:
+                if adding is not None:
+                    with _explained(self.staging, "written"):
+                        adding.result()
+                adding = beside.submit(add, each)
             with _explained(self.staging, "written"):
-                for name, frame in each.items():
-                    stages[name].add(frame)
-        with _explained(self.staging, "written"):
-            return {name: each.finish() for name, each in stages.items()}
+                if adding is not None:
+                    adding.result()
+                return dict(zip(stages, map(Stage.finish, stages.values()), strict=True))
 
     def write(
         self,

@@ -51,7 +51,21 @@ def test_spilling_gives_what_sorting_in_memory_gives(tmp_path: Path, rows: list,
         staged = stage(folder, FLAT, pieces(frame, size), None, limits)
         assert staged.scan().collect().equals(frame.sort("a", "b", nulls_last=True, maintain_order=True))
         assert staged.rows == len(rows)
-        assert not list(folder.glob("run-*"))
+        assert {part.path for part in staged.parts} == set(folder.iterdir())
+
+
+def test_frames_in_order_are_written_as_they_come(tmp_path: Path) -> None:
+    rows = [(letter, 1, None) for letter in "aabbcddd"] + [(None, 1, None)]
+    limits = Limits(rows=2, samples=2)
+    with scratch(tmp_path) as folder:
+        staged = stage(folder, FLAT, flat(rows).iter_slices(2), None, limits)
+        assert [part.path.name for part in staged.parts] == [f"{n:05d}.parquet" for n in range(5)]
+        assert staged.scan().collect().equals(flat(rows))
+    with scratch(tmp_path) as folder:
+        late = [*rows, ("c", 0, None)]
+        staged = stage(folder, FLAT, flat(late).iter_slices(2), None, limits)
+        assert all(part.path.name.startswith("merged") for part in staged.parts)
+        assert staged.scan().collect().equals(flat(late).sort("a", "b", nulls_last=True, maintain_order=True))
 
 
 @given(data=st.data(), rows=ROWS)
