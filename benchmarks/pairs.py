@@ -1,7 +1,7 @@
 """A whole ingestion, audit and deduplication of synthetic pairs, then a second batch of one per cent; and the same work
 by ``datasets``, ``datasketch`` and ``rensa`` on a sample.
 
-python benchmarks/pairs.py [--rows 100000] [--peer-rows 20000] [--home FOLDER]
+python benchmarks/pairs.py [--rows 100000] [--peer-rows 20000] [--home FOLDER] [--embed]
 
 The pipeline runs as a user runs it, through Dagster, each run in a process of its own whose peak memory is printed.
 """
@@ -25,7 +25,7 @@ SECOND = 0.01
 THRESHOLD = 0.8
 
 
-def child(home: Path, data: Path) -> dict[str, Any]:
+def child(home: Path, data: Path, embed: bool) -> dict[str, Any]:
     """Runs the pipeline in this process: seconds of every asset, CPU seconds and peak memory."""
     import dagster as dg
 
@@ -35,7 +35,9 @@ def child(home: Path, data: Path) -> dict[str, Any]:
     from pref_assets.pipeline.run import Progress, run_pipeline
     from pref_assets.pipeline.spec_errors import parse_spec
 
-    attributes = {"name": "bench", "sources": {"planted": {"type": "trl", "location": str(data)}}}
+    attributes: dict[str, Any] = {"name": "bench", "sources": {"planted": {"type": "trl", "location": str(data)}}}
+    if embed:
+        attributes["embeddings"] = {"minilm": {"type": "sentence_transformer"}}
     definitions = dg.Definitions.merge(
         pipeline_definitions(parse_spec(attributes)),
         dg.Definitions(resources=resources(Home(home)), executor=dg.in_process_executor),
@@ -60,8 +62,8 @@ def child(home: Path, data: Path) -> dict[str, Any]:
     }
 
 
-def run_child(home: Path, data: Path) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--child", str(home), str(data)]
+def run_child(home: Path, data: Path, embed: bool) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--child", str(home), str(data), *(["--embed"] if embed else [])]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     if not result["ok"]:
@@ -69,7 +71,7 @@ def run_child(home: Path, data: Path) -> dict[str, Any]:
     return result
 
 
-def pipeline(rows: int, home: Path) -> None:
+def pipeline(rows: int, home: Path, embed: bool) -> None:
     """First batch, second batch, what each cost, what was found and what moved."""
     from pref_assets.home import Home
     from pref_assets.tables import TableStore
@@ -79,11 +81,11 @@ def pipeline(rows: int, home: Path) -> None:
     truth = write(data / "first.jsonl", rows, seed=1)
     size = (data / "first.jsonl").stat().st_size / 1e6
     print(f"first batch: {rows} rows, {size:.0f} MB, {truth['kind'].value_counts().sort('kind').rows()}", flush=True)
-    first = run_child(home, data)
+    first = run_child(home, data, embed)
     tables = TableStore(Home(home).tables)
     before = {name: _state(tables, name) for name in ("prompts", "pairs")}
     write(data / "second.jsonl", max(1, int(rows * SECOND)), seed=2)
-    second = run_child(home, data)
+    second = run_child(home, data, embed)
     after = {name: _state(tables, name) for name in ("prompts", "pairs")}
 
     print(f"{'asset':34} {'first s':>9} {'second s':>9} {'share':>7}")
@@ -97,7 +99,7 @@ def pipeline(rows: int, home: Path) -> None:
         moved = frame.join(after[name], on=list(frame.columns), how="anti", nulls_equal=True).height
         print(f"{name} of the first batch that moved, changed split or vanished: {moved} of {frame.height}")
     _found(tables, data, truth)
-    third = run_child(home, data)
+    third = run_child(home, data, embed)
     print(f"a third run with nothing new: {len(third['assets'])} assets run, {third['wall']:.1f} s")
 
 
@@ -119,7 +121,10 @@ def _found(tables: Any, data: Path, truth: pl.DataFrame) -> None:
     dropped = drops.filter(pl.col("code") == "near_duplicate").explode("provenance").unnest("provenance")
     dropped = set(dropped.filter(pl.col("uri").str.ends_with("first.jsonl"))["row"])
     wanted = alike(data / "first.jsonl", truth)
-    print(f"exact copies merged into the pair they repeat: {copied} of {truth.filter(kind='exact').height} planted")
+    exact = truth.filter(kind="exact").height
+    print(
+        f"rows merged into the pair they repeat exactly: {copied}; planted {exact}, and near ones that changed nothing"
+    )
     print(
         f"near duplicates dropped: {len(dropped)}; of {len(wanted)} planted ones with similarity >= {THRESHOLD} in "
         f"every part: {len(wanted & dropped)} (recall {len(wanted & dropped) / max(1, len(wanted)):.4f})"
@@ -267,16 +272,17 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--peer-rows", type=int, default=20_000)
     parser.add_argument("--home", type=Path, help="an empty folder to keep; a temporary one by default")
+    parser.add_argument("--embed", action="store_true", help="embed too: 40 texts a second, so choose few rows")
     parser.add_argument("--child", nargs=2, type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
-        print(json.dumps(child(*given.child)))
+        print(json.dumps(child(*given.child, given.embed)))
         return
     with tempfile.TemporaryDirectory() as temporary:
         if given.peer_rows:
             peers(given.peer_rows, Path(temporary))
         if given.rows:
-            pipeline(given.rows, given.home or Path(temporary) / "home")
+            pipeline(given.rows, given.home or Path(temporary) / "home", given.embed)
 
 
 if __name__ == "__main__":
