@@ -60,6 +60,8 @@ CODE = {
 }
 """Version of each stage's code: raise it in the commit that changes what the stage computes from the same settings."""
 
+_SHOWN = 200
+"""Characters of a setting in a description."""
 LOCATION_METADATA = "location"
 """Definition metadata of a raw asset: where its source is."""
 MAX_BAD_SHARE_METADATA = "max_bad_share"
@@ -93,12 +95,20 @@ def describe(what: str, *, inputs: str, settings: Settings | None = None, table:
         parts.append(f"**Method:** {' '.join(method.split())}")
         fields = type(settings).model_fields
         values = settings.model_dump(mode="json")
-        rows = [f"- `{name}` = `{values[name]}`: {fields[name].description or ''}" for name in values]
+        rows = [f"- `{name}` = `{_shown(values[name])}`: {fields[name].description or ''}" for name in values]
         parts.append("\n".join(rows))
     if table is not None:
         columns = [f"- `{name}`: {column.description}" for name, column in table.columns.items()]
         parts.append("\n".join(["**Columns:**", *columns]))
     return "\n\n".join(parts)
+
+
+def _shown(value: Any) -> str:
+    """A setting short enough to read: of several methods their types."""
+    if isinstance(value, list) and value and all(isinstance(each, dict) and "type" in each for each in value):
+        return ", ".join(each["type"] for each in value)
+    text = str(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} …"
 
 
 def asset_spec(
