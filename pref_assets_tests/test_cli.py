@@ -22,7 +22,10 @@ def ask(small, monkeypatch: pytest.MonkeyPatch):
 def test_help_lists_every_command_with_examples(ask) -> None:
     result = ask("--help")
     assert result.exit_code == 0
-    assert all(f"  {name} " in result.output for name in ("run", "status", "trace", "rows", "export", "withdraw", "impact", "ui"))
+    assert all(
+        f"  {name} " in result.output
+        for name in ("run", "status", "trace", "rows", "export", "withdraw", "impact", "ui")
+    )
     assert "pref-assets run demo" in result.output
 
 

@@ -71,12 +71,11 @@ def test_the_shipped_pipelines_are_whole(location: dg.Definitions) -> None:
 
 
 def test_training_waits_in_the_gpu_pool(location: dg.Definitions) -> None:
-    for asset in location.resolve_asset_graph().assets_defs:
-        stages = {key.path[1] for key in asset.keys}
-        if stages & {"checkpoints", "reference_logps", "evaluations"} and asset.keys:
-            assert asset.op.pool == "gpu", asset.keys
-        elif asset.keys:
-            assert asset.op.pool is None, asset.keys
+    training = {"checkpoints", "reference_logps", "evaluations"}
+    executable = [asset for asset in location.resolve_asset_graph().assets_defs if asset.keys and asset.is_executable]
+    pools = {(key.path[1], asset.op.pool) for asset in executable for key in asset.keys}
+    assert {each for each in pools if each[1] is not None} == {(stage, "gpu") for stage in training}
+    assert {stage for stage, pool in pools if pool is None} == set(GROUPS) - training
 
 
 def test_checkpoints_and_evaluations_are_not_automated(location: dg.Definitions) -> None:
