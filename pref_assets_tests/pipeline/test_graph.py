@@ -169,6 +169,19 @@ def test_a_new_file_becomes_a_batch_and_only_new_work_is_done(light: Lab) -> Non
     assert light.run().materialized == []
 
 
+def test_a_batch_that_changes_nothing_leaves_everything_after_the_pairs_fresh(light: Lab) -> None:
+    light.run()
+    before = {name: light.tables.snapshot(["light", "pairs", name]).version for name in ("pairs", "comparisons")}
+    (light.data / "second.jsonl").write_text("\n\n")
+    report = light.run()
+    assert report.ok
+    assert len(report.registered) == 1
+    # The data card names every file that was read.
+    assert {name.split("/")[1] for name in report.materialized} == {"raw", "records", "pairs", "reports"}
+    assert {name: light.tables.snapshot(["light", "pairs", name]).version for name in before} == before
+    assert light.run().materialized == []
+
+
 def test_editing_one_entry_makes_only_its_branch_stale(light: Lab) -> None:
     light.run()
     light.attributes["subsets"]["random_8"]["seed"] = 7
