@@ -18,7 +18,10 @@ from typing import Any
 
 import polars as pl
 
-from pref_assets.pairs.schema import ContentHasher, Table
+from pref_assets.content import ContentHasher
+from pref_assets.pairs.schema import (
+    Table,
+)
 
 BATCH = "batch"
 """Column that partitions a table written in batches."""
@@ -57,7 +60,7 @@ class Staged:
     Attributes:
         table: the schema they conform to.
         batch: the batch they are of; null for a whole table.
-        content_hash: ``schema.content_hash`` of the rows.
+        content_hash: ``content.content_hash`` of the rows.
         rows: how many.
         parts: files in order; the rows of one come before those of the next. Without the batch column when ``batch``
             is set, since Delta keeps that in the folder's name.

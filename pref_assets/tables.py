@@ -19,7 +19,10 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from pref_assets.commits import Commit, StoredColumnsError, commit, commits, state
-from pref_assets.pairs.schema import ContentHasher, Table, content_hash
+from pref_assets.content import ContentHasher, content_hash
+from pref_assets.pairs.schema import (
+    Table,
+)
 from pref_assets.staging import BATCH, Limits, Part, Stage, Staged, check_batch, lasting, scratch, write_sorted
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ from typing import Any, ClassVar, Literal
 import polars as pl
 from pydantic import Field
 
+from pref_assets.content import content_hash
 from pref_assets.evaluation.heldout import held_out, read_truth
 from pref_assets.evaluation.intervals import RESAMPLES
 from pref_assets.home import Home
 from pref_assets.pairs.locations import find_files
-from pref_assets.pairs.schema import content_hash
 from pref_assets.settings import CheckpointName, Settings
 from pref_assets.training.checkpoint import Kind, Manifest
 from pref_assets.training.job import Job, TaskName

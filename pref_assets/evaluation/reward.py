@@ -7,11 +7,14 @@ from typing import Any, ClassVar, Literal
 import polars as pl
 from pydantic import Field
 
+from pref_assets.content import content_hash
 from pref_assets.evaluation.accuracy import Margins, accuracy_rows, baseline_margins, length_bias_rows, recorded_rows
 from pref_assets.evaluation.base import CheckpointRef, Evaluation, Inputs
 from pref_assets.evaluation.fill import fill
 from pref_assets.home import Home
-from pref_assets.pairs.schema import EVALUATIONS, content_hash
+from pref_assets.pairs.schema import (
+    EVALUATIONS,
+)
 from pref_assets.settings import ScoresName
 from pref_assets.training.checkpoint import Kind
 from pref_assets.training.job import Job, Reporter, TaskName

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import polars as pl
 
+from pref_assets.content import content_hash
 from pref_assets.home import Home
-from pref_assets.pairs.schema import content_hash
 
 KEEP_SECONDS = 7 * 24 * 3600
 """An input is needed only while its job may be resumed."""

@@ -14,9 +14,9 @@ import polars as pl
 from pydantic import Field
 
 import pref_assets
+from pref_assets.content import content_hash
 from pref_assets.home import Home
 from pref_assets.models.reference import identity
-from pref_assets.pairs.schema import content_hash
 from pref_assets.settings import Settings, digest
 from pref_assets.training.state import sync
 

@@ -4,12 +4,15 @@ import polars as pl
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from pref_assets.content import content_hash
 from pref_assets.evaluation import EvaluationConfig, LengthBias, RewardAccuracy
 from pref_assets.evaluation.base import CheckpointRef, Inputs, evaluate
 from pref_assets.evaluation.reward import evaluate_reward_model
 from pref_assets.features.store import MissingRowsError
 from pref_assets.home import Home
-from pref_assets.pairs.schema import PAIR_SCORES, content_hash
+from pref_assets.pairs.schema import (
+    PAIR_SCORES,
+)
 from pref_assets.training import reward_model
 from pref_assets_tests.evaluation.conftest import PAIRS_OF, Quiet
 

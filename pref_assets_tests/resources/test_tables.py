@@ -9,7 +9,11 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from pref_assets.pairs.schema import PAIR_SCORES, RAW, ContentHasher, content_hash
+from pref_assets.content import ContentHasher, content_hash
+from pref_assets.pairs.schema import (
+    PAIR_SCORES,
+    RAW,
+)
 from pref_assets.pipeline.assets.common import table_result
 from pref_assets.resources.folders import Folder, Folders
 from pref_assets.resources.tables import DeltaTables

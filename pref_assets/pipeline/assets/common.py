@@ -6,7 +6,10 @@ from typing import Any, TypeVar
 import dagster as dg
 import polars as pl
 
-from pref_assets.pairs.schema import Table, content_hash
+from pref_assets.content import content_hash
+from pref_assets.pairs.schema import (
+    Table,
+)
 from pref_assets.pipeline.metadata import Metadata, bounded, row_count
 from pref_assets.pipeline.naming import OUTSIDE_RUNS, asset_key
 from pref_assets.resources.tables import CONTENT_HASH

@@ -7,10 +7,13 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
+from pref_assets.content import content_hash
 from pref_assets.features import Store
 from pref_assets.features.embeddings import load_vectors
 from pref_assets.home import Home
-from pref_assets.pairs.schema import PAIR_SCORES, content_hash
+from pref_assets.pairs.schema import (
+    PAIR_SCORES,
+)
 from pref_assets.pairs.texts import with_texts
 from pref_assets.pipeline.assets.common import FOLLOW, Assets, pairs_inputs, table_result
 from pref_assets.pipeline.metadata import bounded, counts, histogram, preview, series
