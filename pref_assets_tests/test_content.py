@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from pref_assets.content import ContentHasher, content_hash
-from pref_assets.pairs.schema import PROMPTS
+from pref_assets.pairs.schema import PAIRS, PROMPTS
 
 
 def test_content_hash_ignores_row_order_and_chunks_but_not_values() -> None:

@@ -13,6 +13,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError
 
+from pref_assets.content import content_hash
 from pref_assets.pairs import schema
 from pref_assets.pairs.schema import CENTROIDS, PAIR_SCORES, PAIRS, RAW, Table
 from pref_assets.tables import MissingTableError, TableError, TableStore
@@ -58,7 +59,7 @@ def test_unchanged_content_in_any_order_writes_nothing(store: TableStore) -> Non
     assert (first.written, again.written) == (True, False)
     assert (again.version, again.content_hash, again.rows) == (first.version, first.content_hash, 2)
     assert DeltaTable(str(first.path)).version() == 0
-    assert store.snapshot(KEY).content_hash == schema.content_hash(frame)
+    assert store.snapshot(KEY).content_hash == content_hash(frame)
 
 
 def test_old_versions_stay_readable(store: TableStore) -> None:
