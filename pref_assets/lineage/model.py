@@ -94,6 +94,10 @@ class PairTrace:
     origins: list[Origin]
     code: str | None = None
     reason: str | None = None
+    flags: list[str] = field(default_factory=list)
+    """What audit rules found, as ``code: detail``."""
+    copies: list[str] = field(default_factory=list)
+    """Later pairs that were dropped because they nearly repeat this one."""
     clusters: list[Membership] = field(default_factory=list)
     scores: dict[str, dict[str, Any]] = field(default_factory=dict)
     decisions: list[Decision] = field(default_factory=list)

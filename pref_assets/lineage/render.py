@@ -47,11 +47,17 @@ def _pair(pair: PairTrace) -> Iterator[str]:
     yield f"  from      {', '.join(origin.pointer for origin in pair.origins)}"
     if pair.votes:
         yield f"  votes     {_votes(pair.votes)}"
+    for flag in pair.flags:
+        yield f"  flag      {flag}"
     if pair.code is not None:
         yield f"  dropped   {pair.code}: {pair.reason}"
         return
     agreed = "" if pair.p_chosen is None else f" (votes for the chosen side: {pair.p_chosen:.0%})"
     yield f"  split     {pair.split}{agreed}"
+    if pair.copies:
+        yield f"  copies    dropped for it: {', '.join(pair.copies[:VOTES])}" + (
+            " …" if len(pair.copies) > VOTES else ""
+        )
     for membership in pair.clusters:
         yield f"  cluster   {_membership(membership)}"
     for name, score in pair.scores.items():

@@ -19,7 +19,9 @@ from pref_assets.pairs.schema import (
     COMPLETIONS,
     DECISIONS,
     EVALUATIONS,
+    FLAGS,
     PAIR_DROPS,
+    PAIR_DUPLICATES,
     PAIR_SCORES,
     PAIRS,
     PROMPTS,
@@ -104,6 +106,7 @@ def _pairs(tables: PipelineTables, ids: list[str]) -> Iterator[PairTrace]:
     scores = _scores(tables, ids)
     decisions = _decisions(tables, ids)
     uses = _uses(tables, ids)
+    flags, copies = _flags(tables, ids), _copies(tables, ids)
     for pair in ids:
         row = everything[pair]
         chosen, rejected = (_side(completions, row[f"{side}_id"], clusters, pair) for side in ("chosen", "rejected"))
@@ -118,11 +121,24 @@ def _pairs(tables: PipelineTables, ids: list[str]) -> Iterator[PairTrace]:
             origins=[Origin.of(origin) for origin in row["provenance"]],
             code=None if pair in kept else dropped[pair]["code"],
             reason=None if pair in kept else dropped[pair]["reason"],
+            flags=flags.get(pair, []),
+            copies=copies.get(pair, []),
             clusters=clusters.get(pair, []),
             scores=scores.get(pair, {}),
             decisions=decisions.get(pair, []),
             checkpoints=uses.get(pair, []),
         )
+
+
+def _flags(tables: PipelineTables, ids: list[str]) -> dict[str, list[str]]:
+    said = pl.format("{}: {}", "code", "detail").alias("said")
+    found = tables.scan("pairs", "flags", FLAGS).filter(pl.col("pair_id").is_in(ids)).select("pair_id", said)
+    return dict(found.sort("pair_id", "said").group_by("pair_id").agg("said").collect().iter_rows())
+
+
+def _copies(tables: PipelineTables, ids: list[str]) -> dict[str, list[str]]:
+    found = tables.scan("pairs", "pair_duplicates", PAIR_DUPLICATES).filter(pl.col("of").is_in(ids))
+    return dict(found.sort("of", "pair_id").group_by("of").agg("pair_id").collect().iter_rows())
 
 
 def _completions(tables: PipelineTables, ids: list[str]) -> dict[str, dict[str, Any]]:

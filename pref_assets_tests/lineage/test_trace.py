@@ -9,6 +9,7 @@ from pref_assets.home import Home
 from pref_assets.lineage.model import AmbiguousQueryError, Origin, UnknownQueryError
 from pref_assets.lineage.render import render, shorten
 from pref_assets.lineage.trace import trace
+from pref_assets.pairs.schema import FLAGS, PAIR_DUPLICATES
 from pref_assets_tests.lineage.conftest import URI
 
 
@@ -156,3 +157,19 @@ def test_the_answer_reads_well_and_is_plain_data(small):
 def test_long_texts_are_shortened_to_a_line():
     assert shorten("a\n b", 10) == "a b"
     assert shorten("word " * 50, 12) == "word word w…"
+
+
+def test_what_the_audit_found_and_which_copies_were_dropped_for_it(small):
+    pair, other = small.merged.pairs["pair_id"].head(2)
+    flag = {"pair_id": pair, "code": "length_gap", "severity": "info", "detail": "one answer is longer"}
+    small.write(("pairs", "flags"), FLAGS.frame([flag]), FLAGS)
+    copy = {"pair_id": other, "of": pair, "similarity": 0.9, "batch": "b1", "of_batch": "b1"}
+    small.write(("pairs", "pair_duplicates"), PAIR_DUPLICATES.frame([copy]), PAIR_DUPLICATES)
+    (found,) = trace(small.home, "p", pair).pairs
+    assert found.flags == ["length_gap: one answer is longer"]
+    assert found.copies == [other]
+    said = render(trace(small.home, "p", pair))
+    assert "  flag      length_gap: one answer is longer" in said
+    assert f"  copies    dropped for it: {other}" in said
+    (apart,) = trace(small.home, "p", other).pairs
+    assert (apart.flags, apart.copies) == ([], [])
