@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from planted import write
+from synthetic.planted import write
 
 SECOND = 0.01
 """Size of the second batch, as a share of the first."""
