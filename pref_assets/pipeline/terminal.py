@@ -2,7 +2,6 @@
 
 import os
 import time
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -29,10 +28,6 @@ from pref_assets.pipeline.run import Progress, RunReport, project_definitions, r
 from pref_assets.pipeline.withdraw import impact_of, withdraw
 from pref_assets.resources.deployment import recover
 from pref_assets.tables import TableStore
-
-# The project uses beta features of Dagster knowingly; the pins decide when they change.
-warnings.filterwarnings("ignore", category=dg.BetaWarning)
-warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
 MARKS = {"fresh": ("✓", "green"), "stale": ("~", "yellow"), "missing": ("·", None), "blocked": ("✗", "red")}
 

@@ -52,7 +52,7 @@ def training_rows(
 
     Raises:
         TrainingDataError: a selected pair, its prompt or a completion is not in the tables, its two completions answer
-            different prompts, or ``p_chosen`` is below a half.
+            different prompts, ``p_chosen`` is below a half, or the prompt has images, which no model here looks at.
     """
     selected = decisions.filter("selected").select("pair_id", "weight", "stage")
     turns = completions.select("completion_id", "messages")
@@ -62,7 +62,7 @@ def training_rows(
             on="pair_id",
             how="left",
         )
-        .join(prompts.select("prompt_id", prompt="messages"), on="prompt_id", how="left")
+        .join(prompts.select("prompt_id", "images", prompt="messages"), on="prompt_id", how="left")
         .join(turns.rename({"completion_id": "chosen_id", "messages": "chosen"}), on="chosen_id", how="left")
         .join(turns.rename({"completion_id": "rejected_id", "messages": "rejected"}), on="rejected_id", how="left")
         .sort("pair_id")
@@ -70,6 +70,7 @@ def training_rows(
     _refuse(rows, pl.col("known").is_null(), "selected but not in the pairs table")
     _refuse(rows, pl.col("prompt_id").is_null(), "the two completions answer different prompts")
     _refuse(rows, pl.any_horizontal(pl.col("prompt", "chosen", "rejected").is_null()), "prompt or completion missing")
+    _refuse(rows, pl.col("images").list.len() > 0, "the prompt has images, which no model here looks at")
     _refuse(rows, pl.col("p_chosen") < 0.5, "the label contradicts the orientation (p_chosen below 0.5)")
     return rows.select(pl.col(name).cast(dtype) for name, dtype in TRAINING_ROWS.items())
 

@@ -125,6 +125,9 @@ def test_rows_that_cannot_train_are_named():
         training_rows(decisions, pairs, prompts, completions.filter(pl.col("completion_id") != "c"))
     with pytest.raises(TrainingDataError, match=r"2 pairs cannot train: the label contradicts"):
         training_rows(decisions, pairs.with_columns(p_chosen=pl.lit(0.25)), prompts, completions)
+    shown = prompts.with_columns(images=pl.lit(["media://a.png"], dtype=pl.List(pl.String)))
+    with pytest.raises(TrainingDataError, match="the prompt has images"):
+        training_rows(decisions, pairs, shown, completions)
 
 
 WITH_TOOLS = (

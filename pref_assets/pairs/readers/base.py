@@ -1,5 +1,6 @@
 """What all readers share: one raw row becomes one record, or goes to quarantine with a reason."""
 
+import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -8,7 +9,6 @@ import polars as pl
 from pydantic import Field
 
 from pref_assets.pairs.images import Images
-from pref_assets.pairs.locations import file_hashes
 from pref_assets.pairs.media import MediaStore
 from pref_assets.pairs.readers.frames import RecordFrames
 from pref_assets.pairs.readers.record import BadRowError, Record
@@ -65,9 +65,11 @@ class Source(Settings):
     def digest(self) -> str:
         """Changes with the settings and with the content of an archive of images; not with that of a folder."""
         own = super().digest()
-        if self.image_folder is None or not self.image_folder.endswith(".zip"):
+        if self.image_folder is None or not zipfile.is_zipfile(self.image_folder):
             return own
-        return digest([own, file_hashes(self.image_folder)])
+        # The directory of an archive holds a checksum of every member: definitions load without reading images.
+        with zipfile.ZipFile(self.image_folder) as archive:
+            return digest([own, sorted([member.filename, member.CRC] for member in archive.infolist())])
 
     def record(self, row: dict[str, Any]) -> Record:
         """The record that one parsed row holds. Raises ``BadRowError`` with code and reason."""

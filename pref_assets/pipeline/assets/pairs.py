@@ -9,7 +9,7 @@ import polars as pl
 from pref_assets.features.store import Store
 from pref_assets.home import Home
 from pref_assets.lineage.withdrawal import Tombstones, read_tombstones, withdrawn
-from pref_assets.pairs.duplicates import prompt_duplicates
+from pref_assets.pairs.duplicates import exact_duplicates, prompt_duplicates
 from pref_assets.pairs.merge import Merged, merge_buckets
 from pref_assets.pairs.schema import (
     COMPARISONS,
@@ -93,13 +93,13 @@ def _merged(spec: PipelineSpec) -> dg.AssetsDefinition:
         stones = read_tombstones(home, spec.name)
         prompts, completions, votes = (_all_sources(spec, records, table) for table in _MERGED)
         prompts, completions, votes = withdrawn(prompts, completions, votes, stones)
+        order = arrival(home, spec.name, spec.sources)
         evidence, groups = PROMPT_DUPLICATES.empty(), None
         if spec.pairs.duplicates is not None:
-            order = arrival(home, spec.name, spec.sources)
             evidence, groups = prompt_duplicates(prompts, order, spec.pairs.duplicates, Store(home.store))
         buckets = merge_buckets(prompts, completions, votes, spec.pairs, groups)
         staged = TableStore(home.tables).stage_together(MERGED_TABLES, _frames(buckets, evidence, stones))
-        metadata = _metadata(staged)
+        metadata = _metadata(staged, order)
         for name, rows in staged.items():
             yield table_result(rows, MERGED_TABLES[name], metadata[name], key=specs[name].key)
 
@@ -115,7 +115,7 @@ def _frames(
         yield {"prompts": bucket.prompts, "completions": bucket.completions, "comparisons": compared}
 
 
-def _metadata(staged: Mapping[str, Staged]) -> dict[str, Metadata]:
+def _metadata(staged: Mapping[str, Staged], order: pl.DataFrame) -> dict[str, Metadata]:
     prompts, compared = staged["prompts"].scan(), staged["comparisons"].scan()
     settled = pl.col("code").is_null()
     numbers = compared.select(
@@ -134,6 +134,7 @@ def _metadata(staged: Mapping[str, Staged]) -> dict[str, Metadata]:
         "comparisons": {
             **series(numbers.row(0, named=True)),
             "codes": counts(compared, "code"),
+            "rows_by_batch": preview(exact_duplicates(compared, "pair_id", order)),
             "preview": preview(pair_preview(compared, prompts, staged["completions"].scan())),
         },
         "prompt_duplicates": {"preview": preview(staged["prompt_duplicates"].head(5))},

@@ -1,5 +1,6 @@
 """A bench that changes makes what was found with it out of date."""
 
+import zipfile
 from pathlib import Path
 
 from pref_assets.pairs.decontamination import Bench, Decontamination
@@ -23,8 +24,11 @@ def test_benches_elsewhere_are_known_by_their_name() -> None:
 
 def test_another_archive_of_images_is_another_source(tmp_path: Path) -> None:
     archive = tmp_path / "images.zip"
-    archive.write_bytes(b"one")
+    with zipfile.ZipFile(archive, "w") as made:
+        made.writestr("a.png", b"one")
     source = TrlSource(location="rows.jsonl", image_folder=str(archive))
     before = source.digest()
-    archive.write_bytes(b"another")
+    assert source.digest() == before
+    with zipfile.ZipFile(archive, "w") as made:
+        made.writestr("a.png", b"two")
     assert source.digest() != before
