@@ -61,7 +61,7 @@ def main() -> None:
 
     plain = sklearn.cluster.KMeans(CLUSTERS, n_init=1, max_iter=method.iterations, random_state=0)
     _, plain_s = timed(lambda: plain.fit(mixture))
-    clustering, ours_s = timed(lambda: method.cluster(vectors, texts))
+    clustering, ours_s = timed(lambda: method.fit(vectors, texts))
     table += [("k-means, scikit-learn on all rows", plain_s, 1.0, f"inertia {plain.inertia_:.0f}")]
     inertia = clustering.quality["inertia"]
     table += [("k-means, sample then polish", ours_s, plain_s / ours_s, f"inertia {inertia:.0f}")]

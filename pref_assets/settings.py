@@ -37,15 +37,34 @@ class Settings(BaseModel):
         """Content hash (16 hex characters) of the type and every field, for versions and store keys."""
         return digest({"class": type(self).__name__, **self.model_dump(mode="json")})
 
-    def references(self) -> list[tuple[str, str, str]]:
-        """Names of other entries that this one reads, as ``(field, stage, name)``."""
+    def references(self) -> "list[Reference]":
+        """Names of other entries that this one reads, those of settings inside it included."""
         found = []
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
-            names = value if isinstance(value, (list, tuple)) else [value]
-            for ref in (*(m for m in field.metadata if isinstance(m, Ref)), *_nested_refs(field.annotation)):
-                found += [(name, ref.stage, each) for each in names if each is not None]
+            marks = [*(mark for mark in field.metadata if isinstance(mark, Ref)), *_nested_refs(field.annotation)]
+            for place, each in _places(value):
+                if isinstance(each, Settings):
+                    found += [Reference((name, *place, *ref.path), ref.stage, ref.name) for ref in each.references()]
+                elif each is not None:
+                    found += [Reference((name,), mark.stage, each) for mark in marks]
         return found
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The name of another entry, and the field (and place in it) that holds it."""
+
+    path: tuple[str | int, ...]
+    stage: str
+    name: str
+
+
+def _places(value: Any) -> list[tuple[tuple[int, ...], Any]]:
+    """A field's value, or each of its values with its place in the list."""
+    if isinstance(value, (list, tuple)):
+        return [((place,), each) for place, each in enumerate(value)]
+    return [((), value)]
 
 
 def _nested_refs(annotation: Any) -> list[Ref]:

@@ -3,7 +3,7 @@ from typing import Literal
 import pytest
 from pydantic import Field, ValidationError
 
-from pref_assets.settings import EmbeddingsName, ScoresName, Settings, digest
+from pref_assets.settings import EmbeddingsName, Reference, ScoresName, Settings, digest
 
 
 class Example(Settings):
@@ -19,10 +19,10 @@ class Sibling(Example):
 
 
 def test_references_name_the_field_the_stage_and_the_entry() -> None:
-    assert Example(quality="strength").references() == [("quality", "scores", "strength")]
+    assert Example(quality="strength").references() == [Reference(("quality",), "scores", "strength")]
     assert Example(quality="strength", embeddings="minilm").references() == [
-        ("quality", "scores", "strength"),
-        ("embeddings", "embeddings", "minilm"),
+        Reference(("quality",), "scores", "strength"),
+        Reference(("embeddings",), "embeddings", "minilm"),
     ]
 
 

@@ -1,7 +1,8 @@
 """Groups of similar completions."""
 
-from pref_assets.clustering.kmeans import Clustering, KMeans
+from pref_assets.clustering.base import Clusterer, Clustering
+from pref_assets.clustering.kmeans import KMeans
 
 ClustererConfig = KMeans
 
-__all__ = ["ClustererConfig", "Clustering", "KMeans"]
+__all__ = ["Clusterer", "ClustererConfig", "Clustering", "KMeans"]

@@ -1,6 +1,5 @@
 """k-means on embeddings, with words that tell the clusters apart."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -8,24 +7,17 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field
 
+from pref_assets.clustering.base import Clusterer, Clustering
 from pref_assets.clustering.labels import cluster_words
 from pref_assets.pairs.schema import CENTROIDS, CLUSTERS
-from pref_assets.selection.base import Vectors
-from pref_assets.settings import EmbeddingsName, Settings
+from pref_assets.pairs.texts import conversation_texts
+from pref_assets.pool import Pool, Vectors
+from pref_assets.settings import EmbeddingsName
 
 Floats = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Clustering:
-    """``assignments`` is ``CLUSTERS``, ``centroids`` is ``CENTROIDS``; ``KMeans.cluster`` describes ``quality``."""
-
-    assignments: pl.DataFrame
-    centroids: pl.DataFrame
-    quality: dict[str, float]
-
-
-class KMeans(Settings):
+class KMeans(Clusterer):
     """Lloyd's k-means from a k-means++ start (Arthur & Vassilvitskii, 2007).
 
     The centres are found on a sample of at most ``sample_per_cluster`` x k distinct vectors and polished on all of
@@ -55,7 +47,12 @@ class KMeans(Settings):
     silhouette_sample: int = Field(default=2000, ge=10, le=20_000)
     """Vectors in the silhouette; its cost grows with the square."""
 
-    def cluster(self, vectors: Vectors, texts: pl.DataFrame) -> Clustering:
+    def cluster(self, pool: Pool) -> Clustering:
+        """Clusters of the completions that have vectors; labels are drawn from their texts. Raises as ``fit`` does."""
+        vectors = pool.embeddings[self.embeddings]
+        return self.fit(vectors, conversation_texts(pool.completions, pool.prompts))
+
+    def fit(self, vectors: Vectors, texts: pl.DataFrame) -> Clustering:
         """Clusters of the vectors; ``texts`` is a frame (id, text) for the labels, one row for each id.
 
         Quality: ``inertia`` (sum of squared distances), ``inertia_per_vector``, ``silhouette`` (mean over a sample,

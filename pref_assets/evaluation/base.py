@@ -20,7 +20,7 @@ from pref_assets.evaluation.heldout import held_out, read_truth
 from pref_assets.evaluation.intervals import RESAMPLES
 from pref_assets.home import Home
 from pref_assets.pairs.locations import find_files
-from pref_assets.settings import CheckpointName, Settings
+from pref_assets.settings import CheckpointName, Reference, Settings
 from pref_assets.training.checkpoint import Kind, Manifest
 from pref_assets.training.job import Job, TaskName
 
@@ -103,9 +103,9 @@ class Evaluation(Settings):
     """Truth files beside the data (path, glob or `package://…`), where faults were planted on purpose: adds accuracy
     against the true label, and slices by constraint family and fault."""
 
-    def references(self) -> list[tuple[str, str, str]]:
+    def references(self) -> list[Reference]:
         """Names of other entries; ``checkpoints: all`` names none (the pipeline expands it by ``checkpoint_kind``)."""
-        return [ref for ref in super().references() if ref[0] != "checkpoints" or self.names() is not None]
+        return [ref for ref in super().references() if ref.path != ("checkpoints",) or self.names() is not None]
 
     def names(self) -> list[str] | None:
         """The checkpoints asked for by name; null for all of the kind."""

@@ -15,7 +15,7 @@ from pref_assets.home import Home
 from pref_assets.models.reference import ModelReference, hub_id, identity, is_local, package_path
 from pref_assets.pairs.schema import EMBEDDINGS
 from pref_assets.pairs.texts import contents_of
-from pref_assets.selection.base import Vectors
+from pref_assets.pool import Vectors
 from pref_assets.settings import Settings, digest
 from pref_assets.training.job import Job, Reporter
 
@@ -225,4 +225,5 @@ def load_vectors(store: Store, frame: pl.DataFrame) -> Vectors:
         raise ValueError(f"an embeddings table has one store key, not {len(keys)}: {sorted(keys)[:3]}")
     rows = store.read(KIND, keys[0], frame["id"], columns=["vector"])
     matrix = rows["vector"].explode().to_numpy().reshape(len(rows), -1)
-    return Vectors(rows["id"].to_list(), np.ascontiguousarray(matrix, dtype=np.float32))
+    n_tokens = frame["n_tokens"].to_numpy().astype(np.int64)
+    return Vectors(rows["id"].to_list(), np.ascontiguousarray(matrix, dtype=np.float32), n_tokens)

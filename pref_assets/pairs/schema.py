@@ -322,6 +322,7 @@ CENTROIDS = Table(
         "centroid": Column(pl.List(pl.Float32), "The centre."),
     },
 )
+NAMED_VALUE = pl.Struct({"name": pl.String, "value": pl.Float64})
 PAIR_SCORES = Table(
     "pair_scores",
     ("pair_id",),
@@ -333,6 +334,7 @@ PAIR_SCORES = Table(
         "score_chosen": Column(pl.Float64, "Score of the chosen completion alone."),
         "score_rejected": Column(pl.Float64, "Score of the rejected completion alone."),
         "category": Column(pl.String, "Named band of the score, as the scorer documents."),
+        "details": Column(pl.List(NAMED_VALUE), "Further numbers of the scorer by name; selectors can rank by them."),
     },
 )
 DECISIONS = Table(
@@ -346,6 +348,8 @@ DECISIONS = Table(
         "reason": Column(pl.String, "Why it was kept or not, as `code` or `code: detail`."),
         "weight": Column(pl.Float64, "Weight of the pair in the loss."),
         "stage": Column(pl.Int64, "Training stage, from 1."),
+        "p_chosen": Column(pl.Float64, "Label to train with; below 0.5 the sides swap. Null: what the votes say."),
+        "margin": Column(pl.Float64, "Margin that the loss demands between the rewards; null: none."),
     },
 )
 REFERENCE_LOGPS = Table(

@@ -58,6 +58,14 @@ def compared(completions: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
     return completions.join(sides.unique(), on="completion_id", how="semi", maintain_order="left")
 
 
+def conversation_texts(completions: pl.DataFrame, prompts: pl.DataFrame) -> pl.DataFrame:
+    """Frame (id, text): every completion's prompt and answer with a blank line between, without roles."""
+    turns = contents_of("messages")
+    answers = completions.select("prompt_id", id="completion_id", text=turns)
+    said = answers.join(prompts.select("prompt_id", prompt=turns), on="prompt_id", how="left", maintain_order="left")
+    return said.select("id", text=pl.format("{}\n\n{}", pl.col("prompt").fill_null(""), "text"))
+
+
 def with_texts(pairs: pl.DataFrame, prompts: pl.DataFrame, completions: pl.DataFrame) -> pl.DataFrame:
     """The pairs in their order with text columns ``prompt`` (null when the sides answer different prompts), ``chosen``
     and ``rejected``."""

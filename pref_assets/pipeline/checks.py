@@ -3,9 +3,12 @@
 import dagster as dg
 import polars as pl
 
+from pref_assets.clustering import ClustererConfig
 from pref_assets.pipeline.claims import ITSELF, Checks, Claim, Frames, check, height, verdict
 from pref_assets.pipeline.naming import asset_key
+from pref_assets.pipeline.scoring_checks import measuring_changes_nothing
 from pref_assets.pipeline.spec import PipelineSpec
+from pref_assets.scoring import MeasuredScorer
 
 
 def data_checks(spec: PipelineSpec) -> Checks:
@@ -30,10 +33,15 @@ def data_checks(spec: PipelineSpec) -> Checks:
     ]
     found += [check(asset_key(spec.name, "embeddings", name), [_embedded(spec)]) for name in spec.embeddings]
     found += [
-        check(asset_key(spec.name, "clusters", name), [_clustered(spec, settings.embeddings)])
+        check(asset_key(spec.name, "clusters", name), [_clustered(spec, settings)])
         for name, settings in spec.clusters.items()
     ]
     found += [check(asset_key(spec.name, "scores", name), [_scored(spec)]) for name in spec.scores]
+    found += [
+        measuring_changes_nothing(spec, name, settings)
+        for name, settings in spec.scores.items()
+        if isinstance(settings, MeasuredScorer) and "batch_tokens" in type(settings).model_fields
+    ]
     return found
 
 
@@ -149,18 +157,19 @@ def _embedded(spec: PipelineSpec) -> Claim:
     )
 
 
-def _clustered(spec: PipelineSpec, embeddings: str) -> Claim:
+def _clustered(spec: PipelineSpec, settings: ClustererConfig) -> Claim:
     def judge(frames: Frames) -> dg.AssetCheckResult:
-        clusters, vectors = frames[ITSELF], frames["vectors"].select("id")
-        without = vectors.join(clusters.select("id"), on="id", how="anti")
-        twice = clusters.select("id").filter(pl.col("id").is_duplicated())
-        return verdict(pl.concat([without, twice]), height(vectors))
+        sides = [pl.col("pair_id")] if settings.unit == "pair" else [pl.col("chosen_id"), pl.col("rejected_id")]
+        ids = pl.concat([frames["pairs"].select(id=side) for side in sides]).unique()
+        clusters = frames[ITSELF].select("id")
+        twice = clusters.filter(pl.col("id").is_duplicated())
+        return verdict(pl.concat([ids.join(clusters, on="id", how="anti"), twice]), height(ids))
 
     return Claim(
-        "every_vector_has_a_cluster",
-        "Every embedded completion is in exactly one cluster.",
+        "everything_has_one_cluster",
+        f"Every compared {settings.unit} is in exactly one cluster.",
         judge,
-        {"vectors": asset_key(spec.name, "embeddings", embeddings)},
+        {"pairs": asset_key(spec.name, "pairs", "pairs")},
         blocking=False,
     )
 
@@ -168,14 +177,16 @@ def _clustered(spec: PipelineSpec, embeddings: str) -> Claim:
 def _scored(spec: PipelineSpec) -> Claim:
     def judge(frames: Frames) -> dg.AssetCheckResult:
         ids = frames["pairs"].select("pair_id")
-        found = ids.join(frames[ITSELF], on="pair_id", how="left").select("pair_id", "score", "p_correct")
-        good = pl.col("score").is_finite() & pl.col("p_correct").is_between(0, 1).fill_null(True)
+        found = ids.join(frames[ITSELF].with_columns(known=True), on="pair_id", how="left")
+        found = found.select("pair_id", "score", "p_correct", "known")
+        sound = pl.col("score").is_finite() & pl.col("p_correct").is_between(0, 1)
+        good = sound.fill_null(True) & pl.col("known").fill_null(False)
         twice = pl.col("pair_id").is_duplicated()
         return verdict(found.filter(~good.fill_null(False) | twice), height(ids))
 
     return Claim(
-        "every_pair_has_a_finite_score",
-        "Every pair is scored once, by a finite number; probabilities lie in [0, 1].",
+        "every_pair_is_scored_once",
+        "Every pair has one row of scores: finite numbers, null where one is not defined; probabilities in [0, 1].",
         judge,
         {"pairs": asset_key(spec.name, "pairs", "pairs")},
     )

@@ -32,6 +32,8 @@ BLOCKS = (
     "evaluations",
 )
 """The blocks that hold named entries, in the order in which data flows."""
+POOLED = ("embeddings", "clusters", "reward_models", "scores", "reference_logps", "checkpoints")
+"""The blocks whose entries a scorer, clusterer or selector may look at."""
 
 
 class PipelineSpec(Settings):
@@ -68,9 +70,16 @@ class PipelineSpec(Settings):
             for name, settings in getattr(self, block).items():
                 yield block, name, settings
 
+    def reads(self, settings: Settings) -> dict[str, list[str]]:
+        """What a scorer, clusterer or selector looks at: names of entries by stage, those a reward model reads too."""
+        found = {stage: self.needs(settings, stage) for stage in POOLED}
+        heads = [self.reward_models[name].embeddings for name in found["reward_models"] if name in self.reward_models]
+        found["embeddings"] = list(dict.fromkeys([*found["embeddings"], *heads]))
+        return found
+
     def needs(self, settings: Settings, stage: str) -> list[str]:
         """Names in ``stage`` that an entry reads, each once."""
-        return list(dict.fromkeys(name for _, block, name in settings.references() if block == stage))
+        return list(dict.fromkeys(ref.name for ref in settings.references() if ref.stage == stage))
 
     def checkpoints_of(self, evaluation: EvaluationConfig) -> list[str]:
         """The checkpoints an evaluation measures; ``all`` is every checkpoint of its kind."""

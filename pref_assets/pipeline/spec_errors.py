@@ -153,10 +153,11 @@ def _wrong_references(attributes: Any) -> list[tuple[tuple[PathPart, ...], str]]
         entries = blocks.get(block)
         for name, entry in entries.items() if isinstance(entries, dict) else ():
             settings = _alone(block, entry)
-            for field, stage, target in settings.references() if settings else ():
+            for reference in settings.references() if settings else ():
+                stage, target = reference.stage, reference.name
                 targets = blocks.get(stage) or {}
                 if problem := _problem(settings, stage, target, targets if isinstance(targets, dict) else {}):
-                    found.append(((block, name, field), problem))
+                    found.append(((block, name, *reference.path), problem))
     return found
 
 

@@ -35,7 +35,11 @@ def training_checks(spec: PipelineSpec) -> Checks:
         claims = [_every_pair_is_decided(spec), _held_out_stays_out(spec)]
         budget = getattr(settings, "budget", None)
         if isinstance(budget, Budget):
-            claims.append(_budget_is_exact(spec, settings, budget))
+            claims.append(
+                _budget_is_exact(spec, settings, budget)
+                if budget.tokens is None
+                else _tokens_are_in_budget(spec, settings, budget.tokens)
+            )
         found.append(check(asset_key(spec.name, "subsets", name), claims))
     found += [check(asset_key(spec.name, "reference_logps", n), [_logps_are_finite()]) for n in spec.reference_logps]
     for name in spec.checkpoints:
@@ -97,6 +101,30 @@ def _budget_is_exact(spec: PipelineSpec, settings: SelectorConfig, budget: Budge
     claim = "at most" if may_stop_short else "exactly"
     text = f"The subset holds {claim} {budget.text()} of the train pairs."
     return Claim("budget_is_exact", text, judge, _pairs(spec))
+
+
+def _tokens_are_in_budget(spec: PipelineSpec, settings: SelectorConfig, tokens: int) -> Claim:
+    counted_by = str(getattr(settings, "counted_by", None))
+
+    def judge(frames: Frames) -> dg.AssetCheckResult:
+        counts = frames["counted"].select("id", "n_tokens")
+        pairs = frames["pairs"].filter(pl.col("split") == "train")
+        for side in ("chosen", "rejected"):
+            named = counts.rename({"id": f"{side}_id", "n_tokens": f"{side}_tokens"})
+            pairs = pairs.join(named, on=f"{side}_id", how="left")
+        cost = (pl.col("chosen_tokens") + pl.col("rejected_tokens")).alias("cost")
+        costs = pairs.select("pair_id", cost).join(frames[ITSELF].select("pair_id", "selected"), on="pair_id")
+        found = costs.group_by("selected").agg(pl.col("cost").sum().alias("sum"), pl.col("cost").min().alias("min"))
+        by_selected = {row["selected"]: row for row in found.collect().to_dicts()}
+        used = by_selected.get(True, {"sum": 0})["sum"]
+        smallest = by_selected.get(False, {"min": tokens + 1})["min"]
+        full = getattr(settings, "fill", True) is False or used + smallest > tokens
+        numbers = series({"tokens": used, "budget": tokens, "smallest_left_out": smallest})
+        return dg.AssetCheckResult(passed=used <= tokens and full, metadata=bounded(numbers))
+
+    text = f"The subset holds at most {tokens:,} tokens, and no pair left out would still fit."
+    reads = {**_pairs(spec), "counted": asset_key(spec.name, "embeddings", counted_by)}
+    return Claim("budget_is_exact", text, judge, reads)
 
 
 def _logps_are_finite() -> Claim:

@@ -10,9 +10,9 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field
 
+from pref_assets.pool import Vectors, seeded_hash
 from pref_assets.scoring.calibration import fit_temperature, reliability
 from pref_assets.scoring.logistic import fit_heads
-from pref_assets.selection.base import Vectors, seeded_hash
 from pref_assets.settings import EmbeddingsName, Settings
 
 HEADS_FILE, CONFIG_FILE = "heads.safetensors", "ensemble.json"

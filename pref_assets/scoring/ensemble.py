@@ -7,13 +7,14 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from pref_assets.pairs.schema import PAIR_SCORES
+from pref_assets.pool import Pool, Vectors
+from pref_assets.scoring.base import Scorer, pair_scores
 from pref_assets.scoring.bradley_terry import Ensemble
 from pref_assets.scoring.calibration import probability
-from pref_assets.selection.base import Vectors
-from pref_assets.settings import RewardModelName, Settings
+from pref_assets.settings import RewardModelName
 
 
-class RewardEnsemble(Settings):
+class RewardEnsemble(Scorer):
     """Mean margin and spread over the members of a reward model (Wang et al., arXiv:2401.06080, section 2.1).
 
     ``category`` cuts the mean margin at quantiles of the train pairs: ``incorrect`` (the paper finds wrong labels
@@ -36,7 +37,12 @@ class RewardEnsemble(Settings):
             raise ValueError("the quantiles must rise: incorrect_below < ambiguous_below < very_strong_above")
         return self
 
-    def score(self, pairs: pl.DataFrame, vectors: Vectors, ensemble: Ensemble) -> pl.DataFrame:
+    def score(self, pool: Pool) -> pl.DataFrame:
+        """``PAIR_SCORES`` of the pool's pairs, as ``strengths`` describes."""
+        ensemble = pool.reward_models[self.reward_model]
+        return self.strengths(pool.pairs, pool.embeddings[ensemble.config.embeddings], ensemble)
+
+    def strengths(self, pairs: pl.DataFrame, vectors: Vectors, ensemble: Ensemble) -> pl.DataFrame:
         """``PAIR_SCORES`` of all pairs, ordered by id.
 
         Train pairs are scored by the heads of their own fold, which never saw their prompt; the others by the mean
@@ -66,7 +72,7 @@ class RewardEnsemble(Settings):
             score_rejected=pl.Series(rejected.mean(axis=1)),
             category=self._categories(score, train),
         )
-        return PAIR_SCORES.conform(scored)
+        return pair_scores(scored)
 
     def _categories(self, score: np.ndarray, train: np.ndarray) -> pl.Series:
         known = score[train] if train.any() else score

@@ -4,8 +4,10 @@ from typing import Annotated
 
 from pydantic import Field
 
+from pref_assets.pool import Pool, Vectors
 from pref_assets.selection.all import All
-from pref_assets.selection.base import Budget, Pool, Selector, Vectors
+from pref_assets.selection.base import Selector
+from pref_assets.selection.budget import Budget, Budgeted
 from pref_assets.selection.deita import Deita
 from pref_assets.selection.distinct import Distinct
 from pref_assets.selection.flip_filter import FlipFilter
@@ -17,6 +19,7 @@ SelectorConfig = Annotated[All | Random | TopMargin | Deita | Distinct | FlipFil
 __all__ = [
     "All",
     "Budget",
+    "Budgeted",
     "Deita",
     "Distinct",
     "FlipFilter",

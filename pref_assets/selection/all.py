@@ -4,7 +4,8 @@ from typing import Literal
 
 import polars as pl
 
-from pref_assets.selection.base import Pool, Selector, decide, seeded_hash
+from pref_assets.pool import Pool, seeded_hash
+from pref_assets.selection.base import Selector, decide
 
 
 class All(Selector):

@@ -7,7 +7,9 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pref_assets.selection.base import BudgetField, Pool, Selector, decide, ranked
+from pref_assets.pool import Pool
+from pref_assets.selection.base import decide, ranked
+from pref_assets.selection.budget import Budgeted
 from pref_assets.settings import EmbeddingsName, ScoresName
 
 Floats = NDArray[np.float32]
@@ -15,7 +17,7 @@ KEPT, UNSEEN, REDUNDANT = 1, 0, -1
 KEPT_BLOCK = 8192  # bounds memory; rows that meet a neighbour in one block skip the next
 
 
-class Deita(Selector):
+class Deita(Budgeted):
     """DEITA: Liu et al., "What Makes Good Data for Alignment?" (arXiv:2312.15685), section 2.4.
 
     Pairs are visited from the best score down; one is kept when the largest cosine similarity of its chosen
@@ -27,14 +29,12 @@ class Deita(Selector):
     type: Literal["deita"] = "deita"
     quality: ScoresName
     """Scores to rank by."""
-    column: Literal["score", "score_chosen", "p_correct"] = "score"
-    """Which number: the margin, the chosen completion's own score, or the probability that the label is right."""
+    column: str = "score"
+    """Which number of the scores: a column (`score` is the margin of most), or one of their named details."""
     embeddings: EmbeddingsName
     """Embeddings in which pairs are compared, by their chosen completion."""
     threshold: float = Field(default=0.9, ge=-1, le=1)
     """Largest cosine similarity to a kept pair; 0.9 in the paper, 1 turns the filter off."""
-    budget: BudgetField
-    """How many to keep: `96` pairs, or `25%` of the train pairs."""
     fill: bool = True
     """When too few are different enough: fill up with the best of the others (`filled`), or stop short (false)."""
     block: int = Field(default=1024, ge=1)
@@ -47,7 +47,7 @@ class Deita(Selector):
             ValueError: a train pair has no finite score or vector, or the budget is larger than the pool.
         """
         order = ranked(pool.scored(self.quality, self.column), self.seed)
-        count = self.budget.resolve(len(order))
+        count = self.most(pool)
         vectors = pool.embeddings[self.embeddings].rows(order["chosen_id"].to_list())
         threshold = self.threshold if self.threshold < 1 else np.inf  # in float32 a cosine of 1 can come out larger
         state, near, cosine = greedy_filter(vectors, count, threshold, self.block)
@@ -57,13 +57,15 @@ class Deita(Selector):
             near=pl.Series([ids[row] if row >= 0 else None for row in near.tolist()], dtype=pl.String),
             cosine=pl.Series(cosine),
         )
-        return decide(pool, self._reasons(order, count))
+        return decide(pool, self._reasons(pool, order))
 
-    def _reasons(self, order: pl.DataFrame, count: int) -> pl.DataFrame:
-        missing = count - (order["state"] == KEPT).sum() if self.fill else 0
-        redundant = pl.col("state") == REDUNDANT
-        filled = redundant & (redundant.cum_sum() <= missing)
-        order = order.with_columns(filled=filled, kept=pl.col("state") == KEPT)
+    def _reasons(self, pool: Pool, order: pl.DataFrame) -> pl.DataFrame:
+        kept, redundant = pl.col("state") == KEPT, pl.col("state") == REDUNDANT
+        # In the order in which they would be taken: the filter's picks, then what fills up, then what it never saw.
+        place = pl.when(kept).then(0).when(redundant).then(1).otherwise(2)
+        order = order.sort(place, maintain_order=True)
+        taken = pl.Series(self.take(pool, order["pair_id"].to_list()), dtype=pl.Boolean)
+        order = order.with_columns(kept=kept & taken, filled=redundant & taken & self.fill)
         detail = pl.format("cosine {} to {}", pl.col("cosine").round(4), "near")
         reason = (
             pl.when("kept")
@@ -75,7 +77,6 @@ class Deita(Selector):
             .otherwise(pl.lit("below_cut: the budget was reached before it"))
         )
         order = order.with_columns(selected=pl.col("kept") | pl.col("filled"), reason=reason)
-        order = order.sort(["selected", "kept"], descending=True, maintain_order=True)
         return order.select("pair_id", "score", "selected", "reason")
 
 

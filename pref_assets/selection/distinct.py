@@ -7,7 +7,8 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pref_assets.selection.base import Pool, Selector, decide, ranked
+from pref_assets.pool import Pool
+from pref_assets.selection.base import Selector, decide, ranked
 from pref_assets.selection.deita import REDUNDANT, greedy_filter
 from pref_assets.settings import ClustersName, EmbeddingsName, ScoresName
 
@@ -34,8 +35,8 @@ class Distinct(Selector):
     """Which completions: both, each with its like, or the chosen one alone."""
     quality: ScoresName | None = None
     """Scores that say which of two similar pairs stays; without them the earlier row does."""
-    column: Literal["score", "score_chosen", "p_correct"] = "score"
-    """Which number of the scores."""
+    column: str = "score"
+    """Which number of the scores: a column, or one of their named details."""
     within: ClustersName | None = None
     """Clusters (of completions) to compare in: only pairs whose chosen completions share one meet. Cost falls from
     the square of all pairs to that of a cluster, and near pairs on both sides of a border are missed."""

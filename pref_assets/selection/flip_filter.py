@@ -5,7 +5,9 @@ from typing import Literal
 import polars as pl
 from pydantic import Field
 
-from pref_assets.selection.base import BudgetField, Pool, Selector, decide, ranked, seeded_hash
+from pref_assets.pool import Pool, seeded_hash
+from pref_assets.selection.base import Selector, decide, ranked
+from pref_assets.selection.budget import BudgetField
 from pref_assets.settings import ScoresName
 
 

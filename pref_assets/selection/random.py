@@ -4,10 +4,12 @@ from typing import Literal
 
 import polars as pl
 
-from pref_assets.selection.base import BudgetField, Pool, Selector, decide, seeded_hash
+from pref_assets.pool import Pool, seeded_hash
+from pref_assets.selection.base import decide
+from pref_assets.selection.budget import Budgeted
 
 
-class Random(Selector):
+class Random(Budgeted):
     """A uniform sample without replacement.
 
     Every pair draws a number from its id and the seed and the smallest are taken, so that a smaller budget is a
@@ -15,21 +17,10 @@ class Random(Selector):
     """
 
     type: Literal["random"] = "random"
-    budget: BudgetField
-    """How many to keep: `96` pairs, or `25%` of the train pairs."""
 
     def select(self, pool: Pool) -> pl.DataFrame:
-        candidates = pool.candidates()
-        count = self.budget.resolve(len(candidates))
-        hashes = seeded_hash(candidates["pair_id"], self.seed, "random")
-        selected = pl.int_range(pl.len()) < count
-        order = (
-            candidates.with_columns(hash=hashes)
-            .sort("hash")
-            .select(
-                "pair_id",
-                selected=selected,
-                reason=pl.when(selected).then(pl.lit("selected: drawn")).otherwise(pl.lit("over_budget: not drawn")),
-            )
-        )
-        return decide(pool, order)
+        candidates = pool.candidates().select("pair_id")
+        order = candidates.sort(by=seeded_hash(candidates["pair_id"], self.seed, "random"))
+        order = order.with_columns(selected=pl.Series(self.take(pool, order["pair_id"].to_list())))
+        reason = pl.when("selected").then(pl.lit("selected: drawn")).otherwise(pl.lit("over_budget: not drawn"))
+        return decide(pool, order.with_columns(reason=reason))

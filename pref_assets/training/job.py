@@ -10,6 +10,8 @@ from pref_assets.settings import Settings
 
 TaskName = Literal[
     "embed",
+    "measure",
+    "measured_alone",
     "reference_logps",
     "train_policy",
     "train_reward_model",

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 TASKS: dict[str, str] = {
     "embed": "pref_assets.features.embeddings:embed",
+    "measure": "pref_assets.scoring.measure:measure",
+    "measured_alone": "pref_assets.scoring.measure:measured_alone",
     "reference_logps": "pref_assets.training.reference:reference_logps",
     "train_policy": "pref_assets.training.policy:train_policy",
     "train_reward_model": "pref_assets.training.reward_model:train_reward_model",

@@ -16,7 +16,7 @@ def kmeans(
     k: int, matrix: np.ndarray, ids: list[str] | None = None, texts: pl.DataFrame = NO_TEXTS, **settings: Any
 ) -> Clustering:
     ids = ids or [f"c{row:04}" for row in range(len(matrix))]
-    return KMeans(embeddings="e", k=k, normalize=False, **settings).cluster(
+    return KMeans(embeddings="e", k=k, normalize=False, **settings).fit(
         Vectors(ids, np.asarray(matrix, dtype=np.float32)), texts
     )
 
@@ -95,7 +95,7 @@ def test_one_cluster_has_no_silhouette() -> None:
 def test_with_unit_length_direction_decides() -> None:
     matrix = np.array([[1.0, 0], [9, 0.1], [0, 1], [0.1, 9]], dtype=np.float32)
     vectors = Vectors(["a", "b", "c", "d"], matrix)
-    clusters = KMeans(embeddings="e", k=2).cluster(vectors, NO_TEXTS).assignments["cluster"].to_list()
+    clusters = KMeans(embeddings="e", k=2).fit(vectors, NO_TEXTS).assignments["cluster"].to_list()
     assert clusters == [0, 0, 1, 1]
 
 

@@ -13,6 +13,7 @@ from pref_assets.home import Home
 from pref_assets.pairs.schema import (
     PAIR_SCORES,
 )
+from pref_assets.settings import Reference
 from pref_assets.training import reward_model
 from pref_assets_tests.evaluation.conftest import PAIRS_OF, Quiet
 
@@ -141,10 +142,10 @@ def test_truth_is_read_from_its_location(inputs, truth, tmp_path):
 
 def test_references_and_the_union():
     every = CONFIG.validate_python({"type": "reward_accuracy", "scores": ["strength"]})
-    assert every.references() == [("scores", "scores", "strength")]
+    assert every.references() == [Reference(("scores",), "scores", "strength")]
     assert (every.checkpoint_kind, every.names()) == ("reward_model", None)
     named = CONFIG.validate_python({"type": "ranking_accuracy", "checkpoints": ["dpo"]})
-    assert named.references() == [("checkpoints", "checkpoints", "dpo")]
+    assert named.references() == [Reference(("checkpoints",), "checkpoints", "dpo")]
     assert (named.checkpoint_kind, named.names()) == ("policy", ["dpo"])
     with pytest.raises(ValidationError, match="checkpoint"):
         CONFIG.validate_python({"type": "verifier", "checkpoint": "all"})

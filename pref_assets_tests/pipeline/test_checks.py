@@ -82,10 +82,10 @@ def selected_held_out(lab: Lab) -> pl.DataFrame:
         ("pairs", "pairs", "both_sides_have_texts", lambda f: f.with_columns(first("chosen_id", "nobody"))),
         ("embeddings", "minilm", "every_completion_has_a_vector", lambda f: f.head(-1)),
         ("embeddings", "minilm", "every_completion_has_a_vector", lambda f: f.with_columns(first("key", "other"))),
-        ("clusters", "topics", "every_vector_has_a_cluster", lambda f: f.head(-1)),
-        ("scores", "strength", "every_pair_has_a_finite_score", lambda f: f.with_columns(first("score", float("nan")))),
-        ("scores", "strength", "every_pair_has_a_finite_score", lambda f: f.head(-1)),
-        ("scores", "strength", "every_pair_has_a_finite_score", lambda f: f.with_columns(first("p_correct", 1.5))),
+        ("clusters", "topics", "everything_has_one_cluster", lambda f: f.head(-1)),
+        ("scores", "strength", "every_pair_is_scored_once", lambda f: f.with_columns(first("score", float("nan")))),
+        ("scores", "strength", "every_pair_is_scored_once", lambda f: f.head(-1)),
+        ("scores", "strength", "every_pair_is_scored_once", lambda f: f.with_columns(first("p_correct", 1.5))),
         ("subsets", "random_8", "budget_is_exact", lambda f: f.with_columns(selected=pl.lit(True))),
         ("subsets", "random_8", "budget_is_exact", lambda f: f.with_columns(selected=pl.lit(False))),
         ("subsets", "random_8", "every_pair_has_one_decision", lambda f: f.head(-1)),
@@ -225,7 +225,7 @@ def test_the_sample_of_texts_spans_the_lengths() -> None:
 def test_blocking_is_what_guards_training(done: Lab) -> None:
     graph = done.definitions().resolve_asset_graph()
     free = {key.name for key in graph.asset_check_keys if not graph.get_check_spec(key).blocking}
-    assert free == {"every_vector_has_a_cluster", "values_lie_in_their_intervals"}
+    assert free == {"everything_has_one_cluster", "values_lie_in_their_intervals"}
 
 
 def test_a_leak_stops_the_run_before_the_subsets(light: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

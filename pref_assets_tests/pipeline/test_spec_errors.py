@@ -85,8 +85,8 @@ def test_a_good_file_is_a_spec() -> None:
         (
             "budget: 25%}",
             "budget: many}",
-            "defs.yaml:13: subsets.random_25.budget: a budget is a number of pairs (96) or a share of the candidates "
-            "('25%'), not 'many'",
+            "defs.yaml:13: subsets.random_25.budget: a budget is a number of pairs (96), a share of the candidates "
+            "('25%') or a number of tokens ('200k tokens'), not 'many'",
         ),
         (
             "subset: deita_25,",
@@ -103,8 +103,8 @@ def test_a_good_file_is_a_spec() -> None:
         (
             "threshold: 0.9",
             "treshold: 0.9",
-            "defs.yaml:18: subsets.deita_25.treshold: unknown field; allowed: block, budget, column, embeddings, fill, "
-            "quality, seed, threshold, type (did you mean 'threshold'?)",
+            "defs.yaml:18: subsets.deita_25.treshold: unknown field; allowed: block, budget, column, counted_by, "
+            "embeddings, fill, quality, seed, threshold, type (did you mean 'threshold'?)",
         ),
         (
             "beta: 0.1",

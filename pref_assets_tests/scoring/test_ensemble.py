@@ -17,7 +17,7 @@ SCORER = RewardEnsemble(reward_model="ensemble")
 
 
 def _score(pairs: pl.DataFrame, vectors: Vectors, method: BradleyTerry = METHOD) -> pl.DataFrame:
-    return SCORER.score(pairs, vectors, method.fit(pairs, vectors))
+    return SCORER.strengths(pairs, vectors, method.fit(pairs, vectors))
 
 
 @pytest.mark.parametrize(("flips", "precision"), [(0.2, 0.85), (0.4, 0.75)])
@@ -27,7 +27,7 @@ def test_planted_flips_have_the_lowest_margins(flips: float, precision: float) -
     for seed in range(6):
         pairs, vectors, truth = linear_pairs(4000, 32, flips, seed)
         ensemble = BradleyTerry(embeddings="minilm").fit(pairs, vectors)
-        scores = SCORER.score(pairs, vectors, ensemble).join(truth, on="pair_id").sort("score")
+        scores = SCORER.strengths(pairs, vectors, ensemble).join(truth, on="pair_id").sort("score")
         found.append(scores.head(round(flips * 4000))["flipped"].sum() / (flips * 4000))
         # Out of fold, so the labels agree with the margins no more often than they are right.
         assert ensemble.metrics["accuracy"] < 1 - flips
@@ -62,7 +62,7 @@ def test_margins_and_spread_by_hand() -> None:
     config = BradleyTerry(embeddings="e", members=2, folds=2)
     pairs, vectors, _ = linear_pairs(12, 1, 0, seed=0, held_out=1)
     ensemble = Ensemble(config, np.array([[[1.0], [3.0]], [[5.0], [11.0]]]), 0.5, {})
-    scores = SCORER.score(pairs, vectors, ensemble)
+    scores = SCORER.strengths(pairs, vectors, ensemble)
     fold = config.fold_of(pairs.sort("pair_id"))
     chosen, rejected = (vectors.rows(pairs.sort("pair_id")[c].to_list())[:, 0] for c in ("chosen_id", "rejected_id"))
     assert {0, 1} == set(fold[:12].tolist())
@@ -133,7 +133,7 @@ def test_save_and_load(tmp_path: Path) -> None:
     loaded = Ensemble.load(tmp_path / "model")
     assert sorted(f.name for f in (tmp_path / "model").iterdir()) == ["ensemble.json", "heads.safetensors"]
     assert (loaded.config, loaded.temperature, loaded.metrics) == (METHOD, ensemble.temperature, ensemble.metrics)
-    assert_frame_equal(SCORER.score(pairs, vectors, loaded), SCORER.score(pairs, vectors, ensemble))
+    assert_frame_equal(SCORER.strengths(pairs, vectors, loaded), SCORER.strengths(pairs, vectors, ensemble))
 
 
 def test_pairs_across_prompts_stand_for_themselves() -> None:
@@ -155,7 +155,7 @@ def test_missing_and_broken_vectors_are_errors() -> None:
         METHOD.fit(pairs, Vectors(renamed, vectors.matrix))
     ensemble = METHOD.fit(pairs, vectors)
     with pytest.raises(ValueError, match="vectors of width 4, not 3"):
-        SCORER.score(pairs, Vectors(vectors.ids, vectors.matrix[:, :3]), ensemble)
+        SCORER.strengths(pairs, Vectors(vectors.ids, vectors.matrix[:, :3]), ensemble)
     vectors.matrix[5] = np.inf
     with pytest.raises(ValueError, match=r"1 embeddings hold NaN or infinite values, e\.g\. \['c00005'\]"):
         METHOD.fit(pairs, vectors)

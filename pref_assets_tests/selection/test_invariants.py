@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from pref_assets.pairs.schema import DECISIONS
 from pref_assets.selection import SelectorConfig
+from pref_assets.settings import Reference
 from pref_assets_tests.selection.pools import make_pool, selected, shuffled
 
 CONFIGS: list[dict[str, Any]] = [
@@ -104,6 +105,6 @@ def test_a_wrong_configuration_is_refused(config: dict[str, Any]) -> None:
 
 def test_names_of_other_entries_are_references() -> None:
     assert selector(CONFIGS[3], budget=1).references() == [
-        ("quality", "scores", "strength"),
-        ("embeddings", "embeddings", "minilm"),
+        Reference(("quality",), "scores", "strength"),
+        Reference(("embeddings",), "embeddings", "minilm"),
     ]

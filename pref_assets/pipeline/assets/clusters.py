@@ -1,18 +1,19 @@
 """Clusters: groups of similar completions, with centroids and words that tell them apart."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 import polars as pl
 
 from pref_assets.clustering import ClustererConfig
-from pref_assets.features import Store
-from pref_assets.features.embeddings import completion_texts, load_vectors
 from pref_assets.home import Home
 from pref_assets.pairs.schema import CENTROIDS, CLUSTERS
-from pref_assets.pipeline.assets.common import FOLLOW, Assets, pairs_inputs, table_result
+from pref_assets.pairs.texts import conversation_texts
+from pref_assets.pipeline.assets.common import FOLLOW, Assets, table_result
 from pref_assets.pipeline.metadata import preview, series
-from pref_assets.pipeline.naming import TABLE_IO, asset_key, asset_spec, describe
+from pref_assets.pipeline.naming import TABLE_IO, asset_spec, describe
+from pref_assets.pipeline.pools import pool_inputs, pool_of, read_of
 from pref_assets.pipeline.spec import PipelineSpec
 
 
@@ -21,8 +22,7 @@ def build(spec: PipelineSpec) -> Assets:
 
 
 def _clusters(spec: PipelineSpec, name: str, settings: ClustererConfig) -> dg.AssetsDefinition:
-    embedder = spec.embeddings[settings.embeddings]
-    inputs = f"embeddings `{settings.embeddings}`, texts of the completions for the labels"
+    inputs = read_of(spec, settings)
     tables = {
         name: (CLUSTERS, "The cluster of every completion."),
         f"{name}_centroids": (CENTROIDS, "Centre, size and readable label of every cluster."),
@@ -44,19 +44,15 @@ def _clusters(spec: PipelineSpec, name: str, settings: ClustererConfig) -> dg.As
 
     @dg.multi_asset(
         name=f"{spec.name}__clusters__{name}",
-        ins={
-            "vectors": dg.AssetIn(key=asset_key(spec.name, "embeddings", settings.embeddings)),
-            **pairs_inputs(spec.name, "completions", "prompts"),
-        },
+        ins=pool_inputs(spec, settings),
         outs={key: dg.AssetOut.from_spec(each, io_manager_key=TABLE_IO) for key, each in specs.items()},
     )
-    def clusters(
-        vectors: pl.DataFrame, completions: pl.DataFrame, prompts: pl.DataFrame, home: dg.ResourceParam[Home]
-    ) -> Iterator[dg.MaterializeResult[pl.DataFrame]]:
-        texts = completion_texts(completions, prompts, embedder)
-        found = settings.cluster(load_vectors(Store(home.store), vectors), texts)
+    def clusters(home: dg.ResourceParam[Home], **inputs: Any) -> Iterator[dg.MaterializeResult[pl.DataFrame]]:
+        pool = pool_of(home, inputs)
+        found = settings.cluster(pool)
+        texts = conversation_texts(pool.completions, pool.prompts)
         labels = found.centroids.select("cluster", "label", "size", "mean_distance")
-        shown = found.assignments.join(labels.select("cluster", "label"), on="cluster").join(texts, on="id")
+        shown = found.assignments.join(labels.select("cluster", "label"), on="cluster").join(texts, on="id", how="left")
         yield table_result(
             found.assignments,
             CLUSTERS,

@@ -3,6 +3,7 @@
 import os
 import shutil
 from pathlib import Path
+from typing import Any, Literal
 
 import dagster as dg
 import polars as pl
@@ -11,17 +12,19 @@ from pref_assets.content import content_hash
 from pref_assets.features import Store
 from pref_assets.features.embeddings import load_vectors
 from pref_assets.home import Home
-from pref_assets.pairs.schema import (
-    PAIR_SCORES,
-)
-from pref_assets.pairs.texts import with_texts
+from pref_assets.pairs.schema import PAIR_SCORES
 from pref_assets.pipeline.assets.common import FOLLOW, Assets, pairs_inputs, table_result
-from pref_assets.pipeline.metadata import bounded, counts, histogram, preview, series
-from pref_assets.pipeline.naming import FOLDER_IO, TABLE_IO, asset_key, asset_spec, describe
+from pref_assets.pipeline.inputs import write_input
+from pref_assets.pipeline.metadata import Metadata, bounded, counts, histogram, preview, series
+from pref_assets.pipeline.naming import FOLDER_IO, GPU_POOL, TABLE_IO, asset_key, asset_spec, describe
+from pref_assets.pipeline.pools import pool_inputs, pool_of, read_of
 from pref_assets.pipeline.spec import PipelineSpec
+from pref_assets.pool import Pool
+from pref_assets.resources.compute import Compute
 from pref_assets.resources.folders import Folder
-from pref_assets.scoring import Ensemble, RewardModelConfig, ScorerConfig
+from pref_assets.scoring import Ensemble, MeasuredScorer, RewardModelConfig, ScorerConfig
 from pref_assets.settings import digest
+from pref_assets.training.job import Job
 
 
 def build(spec: PipelineSpec) -> Assets:
@@ -75,57 +78,82 @@ def _publish(ensemble: Ensemble, final: Path) -> Path:
 
 
 def _scores(spec: PipelineSpec, name: str, settings: ScorerConfig) -> dg.AssetsDefinition:
-    embeddings = spec.reward_models[settings.reward_model].embeddings
-
     @dg.asset(
         **asset_spec(
             spec.name,
             "scores",
             name,
             description=describe(
-                "Preference strength of every pair, by an ensemble that did not see it.",
-                inputs=f"`pairs`, embeddings `{embeddings}` and reward model `{settings.reward_model}`",
+                f"What scorer `{settings.type}` says of every pair.",
+                inputs=read_of(spec, settings),
                 settings=settings,
                 table=PAIR_SCORES,
             ),
             settings=settings,
             table=PAIR_SCORES,
             automation=FOLLOW,
+            tags={"scorer": settings.type},
         ),
-        ins={
-            **pairs_inputs(spec.name, "pairs", "prompts", "completions"),
-            "vectors": dg.AssetIn(key=asset_key(spec.name, "embeddings", embeddings)),
-            "reward_model": dg.AssetIn(key=asset_key(spec.name, "reward_models", settings.reward_model)),
-        },
+        ins=pool_inputs(spec, settings),
         io_manager_key=TABLE_IO,
+        pool=GPU_POOL if isinstance(settings, MeasuredScorer) else None,
     )
     def scores(
-        pairs: pl.DataFrame,
-        prompts: pl.DataFrame,
-        completions: pl.DataFrame,
-        vectors: pl.DataFrame,
-        reward_model: Folder,
-        home: dg.ResourceParam[Home],
+        context: dg.AssetExecutionContext, compute: Compute, home: dg.ResourceParam[Home], **inputs: Any
     ) -> dg.MaterializeResult[pl.DataFrame]:
-        found = settings.score(pairs, load_vectors(Store(home.store), vectors), Ensemble.load(Path(reward_model.path)))
-        weakest = pairs.join(found, on="pair_id").sort("score").head(5)
-        texts = with_texts(weakest, prompts, completions)
-        return table_result(
-            found,
-            PAIR_SCORES,
-            {
-                **series(
-                    {
-                        "mean_score": found["score"].mean(),
-                        "mean_spread": found["spread"].mean(),
-                        "share_below_zero": (found["score"] < 0).mean(),
-                        "mean_p_correct": found["p_correct"].mean(),
-                    }
-                ),
-                "categories": counts(found, "category"),
-                "distribution": histogram(found["score"].to_numpy(), "score of every pair"),
-                "lowest scores": preview(texts, ["prompt", "chosen", "rejected", "score", "p_correct", "pair_id"]),
-            },
-        )
+        pool = pool_of(home, inputs)
+        counted: dict[str, float] = {}
+        if isinstance(settings, MeasuredScorer):
+            found, counted = _measured(context, compute, home, settings, pool)
+        else:
+            found = settings.score(pool)
+        return table_result(found, PAIR_SCORES, {**series(counted), **_told(pool, found)})
 
     return scores
+
+
+def _measured(
+    context: dg.AssetExecutionContext, compute: Compute, home: Home, settings: MeasuredScorer, pool: Pool
+) -> tuple[pl.DataFrame, dict[str, float]]:
+    """The scores, and what was measured now, what the store already held, and what measuring cost."""
+    store, key, items = Store(home.store), settings.key(pool), settings.items(pool)
+    counted: dict[str, float] = {"measured": 0, "reused": items.height, "seconds": 0.0}
+    if store.missing(settings.kind, key, items["id"]):
+        counted = compute.run(context, measuring_job(home, settings, pool, "measure", items))
+    counted["hit_rate"] = counted["reused"] / items.height if items.height else 1.0
+    return settings.combine(pool, store.read(settings.kind, key, items["id"]) if items.height else items), counted
+
+
+def measuring_job(
+    home: Home, settings: MeasuredScorer, pool: Pool, task: Literal["measure", "measured_alone"], items: pl.DataFrame
+) -> Job:
+    """The job that measures these items."""
+    return Job(
+        task=task,
+        home=str(home.root),
+        config=settings.model_dump(mode="json"),
+        inputs={"items": write_input(home, items, "id")},
+        params={"key": settings.key(pool), "sources": settings.sources(pool)},
+    )
+
+
+def _told(pool: Pool, found: pl.DataFrame) -> Metadata:
+    """What a person wants to know of the scores of a pool."""
+    known = found.filter(pl.col("score").is_not_null())
+    lowest = pool.texts(pool.pairs.join(known.sort("score", "pair_id").head(5), on="pair_id")).sort("score")
+    numbers = {
+        "mean_score": known["score"].mean(),
+        "mean_spread": found["spread"].mean(),
+        "share_below_zero": (known["score"] < 0).mean(),
+        "mean_p_correct": found["p_correct"].mean(),
+        "without_score": found.height - known.height,
+    }
+    values = found.select(pl.col("details").explode()).unnest("details").drop_nulls("name")
+    means = values.group_by("name").agg(pl.col("value").mean().alias("mean"), pl.len().alias("pairs")).sort("name")
+    return {
+        **series({name: value for name, value in numbers.items() if value is not None}),
+        "categories": counts(found, "category"),
+        "distribution": histogram(known["score"].to_numpy(), "score of every pair"),
+        "details": preview(means),
+        "lowest scores": preview(lowest, ["prompt", "chosen", "rejected", "score", "p_correct", "pair_id"]),
+    }

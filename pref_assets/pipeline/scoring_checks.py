@@ -1,0 +1,54 @@
+"""Whether the numbers of a model depend on what else was in the batch, its order or its padding: they must not."""
+
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from pref_assets.home import Home
+from pref_assets.pipeline.assets.scores import measuring_job
+from pref_assets.pipeline.metadata import bounded, series
+from pref_assets.pipeline.naming import GPU_POOL, asset_key
+from pref_assets.pipeline.pools import pool_inputs, pool_of
+from pref_assets.pipeline.spec import PipelineSpec
+from pref_assets.resources.compute import Compute
+from pref_assets.scoring import MeasuredScorer
+
+MEASURED_AGAIN = 16
+"""Items, of all sizes, measured again to see whether batching matters."""
+TOLERANCE = 1e-3
+"""Largest difference, in units of 1 + the number, that rounding in another order may make in float32."""
+
+
+def measuring_changes_nothing(spec: PipelineSpec, name: str, settings: MeasuredScorer) -> dg.AssetChecksDefinition:
+    """The check that items measured alone, in another order, get the numbers that the store holds."""
+
+    @dg.asset_check(
+        asset=asset_key(spec.name, "scores", name),
+        name="scores_do_not_depend_on_batching",
+        description=f"{MEASURED_AGAIN} items of all sizes get the same numbers alone and in reverse order as in "
+        f"padded batches, to {TOLERANCE:g}.",
+        blocking=True,
+        additional_ins=pool_inputs(spec, settings),
+        pool=GPU_POOL,
+    )
+    def scores_do_not_depend_on_batching(
+        context: dg.AssetCheckExecutionContext, compute: Compute, home: dg.ResourceParam[Home], **inputs: Any
+    ) -> dg.AssetCheckResult:
+        pool = pool_of(home, inputs)
+        items = of_all_sizes(settings.items(pool), MEASURED_AGAIN)
+        if items.is_empty():
+            return dg.AssetCheckResult(passed=True, metadata=bounded(series({"items": 0})))
+        done = compute.run(context, measuring_job(home, settings, pool, "measured_alone", items))
+        numbers = series({each: done[each] for each in ("items", "largest_difference")})
+        return dg.AssetCheckResult(passed=done["largest_difference"] <= TOLERANCE, metadata=bounded(numbers))
+
+    return scores_do_not_depend_on_batching
+
+
+def of_all_sizes(items: pl.DataFrame, n: int) -> pl.DataFrame:
+    """At most ``n`` items, from the smallest to the largest in even steps."""
+    sizes = items.map_rows(lambda row: len(str(row))).to_series() if items.height else pl.Series([], dtype=pl.Int64)
+    ordered = items.with_columns(size=sizes).sort("size", "id").drop("size")
+    step = max(1, (ordered.height - 1) // max(1, n - 1))
+    return ordered.gather_every(step).head(n)
