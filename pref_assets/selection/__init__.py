@@ -12,9 +12,12 @@ from pref_assets.selection.deita import Deita
 from pref_assets.selection.distinct import Distinct
 from pref_assets.selection.flip_filter import FlipFilter
 from pref_assets.selection.random import Random
+from pref_assets.selection.reward_variance import RewardVariance
 from pref_assets.selection.top_margin import TopMargin
 
-SelectorConfig = Annotated[All | Random | TopMargin | Deita | Distinct | FlipFilter, Field(discriminator="type")]
+SelectorConfig = Annotated[
+    All | Random | TopMargin | Deita | Distinct | FlipFilter | RewardVariance, Field(discriminator="type")
+]
 
 __all__ = [
     "All",
@@ -25,6 +28,7 @@ __all__ = [
     "FlipFilter",
     "Pool",
     "Random",
+    "RewardVariance",
     "Selector",
     "SelectorConfig",
     "TopMargin",
