@@ -74,15 +74,15 @@ def pick_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def load_causal_lm(reference: str, device: str | None = None) -> Any:
-    """The language model in eval mode, on ``device`` or the best there is.
+def load_causal_lm(reference: str, device: str | None = None, dtype: str | None = None) -> Any:
+    """The language model in eval mode, on ``device`` or the best there is, computing in ``dtype``.
 
-    bfloat16 on CUDA; float32 on a CPU, where bfloat16 arithmetic is some seventy times slower.
+    By default bfloat16 on CUDA; float32 on a CPU, where bfloat16 arithmetic is some seventy times slower.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
     device = device or pick_device()
-    dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
-    model = AutoModelForCausalLM.from_pretrained(_folder(reference, tokenizer_only=False), dtype=dtype)
+    kind = getattr(torch, dtype or ("bfloat16" if device.startswith("cuda") else "float32"))
+    model = AutoModelForCausalLM.from_pretrained(_folder(reference, tokenizer_only=False), dtype=kind)
     return model.to(device).eval()

@@ -13,6 +13,10 @@ from pref_assets.training.errors import TrainingDataError
 if TYPE_CHECKING:
     import torch
 
+PerToken = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]
+"""Numbers of completion tokens, float32 (tokens, width), from the logits that predict them, float32 (tokens,
+vocabulary), and their ids, (tokens,)."""
+
 SHARING_ARCHITECTURES = ("llama", "qwen2", "qwen3", "mistral", "smollm3")
 """Model types whose attention takes any mask and any position ids; each is tested against plain sequences."""
 
@@ -40,23 +44,41 @@ def completion_logps(
     Raises:
         TrainingDataError: a sequence has no prompt token or no completion token; the message has its index.
     """
+    sums = completion_sums(model, encoded, batch_tokens, token_logps, 1, on_progress)
+    return sums[:, 0], np.array([e.n_completion for e in encoded], np.int64)
+
+
+def completion_sums(
+    model: Any,
+    encoded: Sequence[Encoded],
+    batch_tokens: int,
+    per_token: "PerToken",
+    width: int,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> NDArray[np.float64]:
+    """Sums of any per-token numbers over each completion, shape (n, width); the rest as in `completion_logps`.
+
+    Args:
+        per_token: gives ``width`` numbers for each completion token.
+    """
     import torch
 
     empty = [i for i, e in enumerate(encoded) if not 0 < e.n_prompt < len(e.ids)]
     if empty:
         raise TrainingDataError(f"sequences {empty[:10]} have no prompt token or no completion token")
-    logps = np.zeros(len(encoded), np.float64)
+    sums = np.zeros((len(encoded), width), np.float64)
     groups = _groups(encoded, batch_tokens) if shares_prompts(model) else [[i] for i in range(len(encoded))]
     done = 0
     with torch.inference_mode():
         for bucket in buckets([row_length([encoded[i] for i in group]) for group in groups], batch_tokens):
             members = [i for g in bucket for i in groups[g]]
             local = _consecutive(len(groups[g]) for g in bucket)
-            logps[members] = sequence_logps(model, [encoded[i] for i in members], local).double().cpu().numpy()
+            batch = [encoded[i] for i in members]
+            sums[members] = sequence_sums(model, batch, per_token, local).double().cpu().numpy()
             done += len(members)
             if on_progress:
                 on_progress(done, len(encoded))
-    return logps, np.array([e.n_completion for e in encoded], np.int64)
+    return sums
 
 
 def shares_prompts(model: Any) -> bool:
@@ -101,10 +123,25 @@ def _consecutive(sizes: Iterator[int] | Sequence[int]) -> list[list[int]]:
     return groups
 
 
+def token_logps(logits: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tensor":
+    """Log-probability of each target, shape (tokens, 1), in nats."""
+    import torch
+
+    return -torch.nn.functional.cross_entropy(logits, targets, reduction="none")[:, None]
+
+
 def sequence_logps(
     model: Any, batch: Sequence[Encoded], groups: Sequence[Sequence[int]] | None = None
 ) -> "torch.Tensor":
-    """Completion log-probabilities of one padded batch, shape (len(batch),) float32, differentiable.
+    """Completion log-probabilities of one padded batch, shape (len(batch),) float32, differentiable; arguments as of
+    `sequence_sums`."""
+    return sequence_sums(model, batch, token_logps, groups)[:, 0]
+
+
+def sequence_sums(
+    model: Any, batch: Sequence[Encoded], per_token: "PerToken", groups: Sequence[Sequence[int]] | None = None
+) -> "torch.Tensor":
+    """Sums of per-token numbers over the completions of one padded batch, (len(batch), width) float32, differentiable.
 
     The language-model head, most of a small model's logits memory and a fifth of its arithmetic, runs on the
     positions that predict a completion token and on no other.
@@ -112,6 +149,7 @@ def sequence_logps(
     Args:
         model: a causal language model.
         batch: sequences with at least one prompt and one completion token.
+        per_token: the numbers of each completion token.
         groups: indices of sequences that share a row, the same prompt tokens in each; every index once. Each
             completion attends to the prompt and to itself, at the positions it would have alone (prefix sharing,
             arXiv 2410.20305), so the numbers stay the same. By default each sequence has its own row.
@@ -146,8 +184,9 @@ def sequence_logps(
         logits = model(
             input_ids=ids.to(device), use_cache=False, **_attention(segments.to(device), positions.to(device))
         ).logits[0]
-    token_logps = -torch.nn.functional.cross_entropy(logits.float(), torch.cat(targets).to(device), reduction="none")
-    return torch.zeros(len(batch), device=device).index_add(0, torch.tensor(owners, device=device), token_logps)
+    numbers = per_token(logits.float(), torch.cat(targets).to(device))
+    sums = torch.zeros(len(batch), numbers.shape[1], device=device)
+    return sums.index_add(0, torch.tensor(owners, device=device), numbers)
 
 
 def _attention(segments: "torch.Tensor", positions: "torch.Tensor") -> dict[str, "torch.Tensor"]:
