@@ -7,15 +7,35 @@ from pydantic import Field
 from pref_assets.scoring.base import MeasuredScorer, Scorer
 from pref_assets.scoring.bradley_terry import BradleyTerry, Ensemble
 from pref_assets.scoring.ensemble import RewardEnsemble
+from pref_assets.scoring.gradients import El2n, Grand, HeadEntropy, Influence, OneStepInfluence
+from pref_assets.scoring.language import InstructionFollowingDifficulty, Likelihood
 from pref_assets.scoring.reward import RefDifficulty
 
 RewardModelConfig = BradleyTerry
-ScorerConfig = Annotated[RewardEnsemble | RefDifficulty, Field(discriminator="type")]
+ScorerConfig = Annotated[
+    RewardEnsemble
+    | InstructionFollowingDifficulty
+    | Likelihood
+    | RefDifficulty
+    | El2n
+    | Grand
+    | HeadEntropy
+    | Influence
+    | OneStepInfluence,
+    Field(discriminator="type"),
+]
 
 __all__ = [
     "BradleyTerry",
+    "El2n",
     "Ensemble",
+    "Grand",
+    "HeadEntropy",
+    "Influence",
+    "InstructionFollowingDifficulty",
+    "Likelihood",
     "MeasuredScorer",
+    "OneStepInfluence",
     "RefDifficulty",
     "RewardEnsemble",
     "RewardModelConfig",
