@@ -8,6 +8,7 @@ from pref_assets.scoring.base import MeasuredScorer, Scorer
 from pref_assets.scoring.bradley_terry import BradleyTerry, Ensemble
 from pref_assets.scoring.ensemble import RewardEnsemble
 from pref_assets.scoring.gradients import El2n, Grand, HeadEntropy, Influence, OneStepInfluence
+from pref_assets.scoring.judging import Judge
 from pref_assets.scoring.language import InstructionFollowingDifficulty, Likelihood
 from pref_assets.scoring.reward import RefDifficulty
 
@@ -15,6 +16,7 @@ RewardModelConfig = BradleyTerry
 ScorerConfig = Annotated[
     RewardEnsemble
     | InstructionFollowingDifficulty
+    | Judge
     | Likelihood
     | RefDifficulty
     | El2n
@@ -33,6 +35,7 @@ __all__ = [
     "HeadEntropy",
     "Influence",
     "InstructionFollowingDifficulty",
+    "Judge",
     "Likelihood",
     "MeasuredScorer",
     "OneStepInfluence",
