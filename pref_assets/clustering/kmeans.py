@@ -1,144 +1,96 @@
-"""k-means on embeddings, with words that tell the clusters apart."""
+"""k-means on embeddings, with words that tell the clusters apart, and centres that may stay as they are."""
 
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from pref_assets.clustering.base import Clusterer, Clustering
-from pref_assets.clustering.labels import cluster_words
-from pref_assets.pairs.schema import CENTROIDS, CLUSTERS
-from pref_assets.pairs.texts import conversation_texts
+from pref_assets.clustering.base import Clustering
+from pref_assets.clustering.centred import Centred
+from pref_assets.clustering.description import centroid_table, quality
+from pref_assets.clustering.lloyd import nearest
+from pref_assets.pairs.schema import CLUSTERS
 from pref_assets.pool import Pool, Vectors
 from pref_assets.settings import EmbeddingsName
 
-Floats = NDArray[np.float32]
 
-
-class KMeans(Clusterer):
-    """Lloyd's k-means from a k-means++ start (Arthur & Vassilvitskii, 2007).
+class KMeans(Centred):
+    """Lloyd's k-means from a greedy k-means++ start (Arthur & Vassilvitskii, 2007); spherical as an option (Dhillon &
+    Modha, 2001).
 
     The centres are found on a sample of at most ``sample_per_cluster`` x k distinct vectors and polished on all of
     them, which is several times faster on 100,000 vectors and costs about one per cent of inertia at most.
-    Cluster 0 is the largest. Results do not depend on row order.
+    Cluster 0 is the largest. Results do not depend on row order. Time O((sample · iterations + n · polish) · k · d),
+    memory O(n · d).
+
+    With ``freeze`` the centres of the first run stay: later runs only assign, so that clusters keep their numbers and
+    meaning while batches arrive, and the quality says how far the data drifted from them.
     """
 
     type: Literal["kmeans"] = "kmeans"
     embeddings: EmbeddingsName
     """Embeddings to cluster."""
-    k: int = Field(ge=1, le=10_000)
-    """Number of clusters, at most the number of distinct vectors."""
-    normalize: bool = True
-    """Scale vectors to unit length first, so that distance orders as cosine similarity does."""
-    seed: int = Field(default=0, ge=0)
-    """Seed of the start and of samples."""
-    sample_per_cluster: int = Field(default=256, ge=32)
-    """Vectors a cluster on which the centres are found."""
-    iterations: int = Field(default=50, ge=1)
-    """Most Lloyd steps on the sample."""
-    polish: int = Field(default=3, ge=1)
-    """Most Lloyd steps on all vectors."""
-    label_words: int = Field(default=4, ge=1, le=20)
-    """Words in a cluster's label."""
-    label_texts: int = Field(default=200, ge=1)
-    """Texts a cluster, nearest the centre first, that its label is drawn from."""
-    silhouette_sample: int = Field(default=2000, ge=10, le=20_000)
-    """Vectors in the silhouette; its cost grows with the square."""
+    freeze: bool = False
+    """Keep the centres of the first run in the store and only assign from then on; drift is reported."""
+    refit: int = Field(default=0, ge=0)
+    """Raise it to find frozen centres anew, on everything there is then."""
 
-    def cluster(self, pool: Pool) -> Clustering:
-        """Clusters of the completions that have vectors; labels are drawn from their texts. Raises as ``fit`` does."""
-        vectors = pool.embeddings[self.embeddings]
-        return self.fit(vectors, conversation_texts(pool.completions, pool.prompts))
+    @model_validator(mode="after")
+    def _only_frozen_centres_are_found_anew(self) -> Self:
+        if self.refit and not self.freeze:
+            raise ValueError("`refit` counts how often frozen centres were found anew; it needs `freeze: true`")
+        return self
 
-    def fit(self, vectors: Vectors, texts: pl.DataFrame) -> Clustering:
-        """Clusters of the vectors; ``texts`` is a frame (id, text) for the labels, one row for each id.
+    def vectors(self, pool: Pool) -> Vectors:
+        return pool.embeddings[self.embeddings]
 
-        Quality: ``inertia`` (sum of squared distances), ``inertia_per_vector``, ``silhouette`` (mean over a sample,
-        Rousseeuw 1987; absent when the sample has one cluster), ``size_entropy`` (entropy of the sizes over log k; 1 is
-        even), ``largest`` and ``smallest`` (members), ``k``.
+    def assign(self, pool: Pool, kept: pl.DataFrame) -> Clustering:
+        """The pool's completions in the clusters of an earlier fit; ``kept`` is its ``CENTROIDS``.
+
+        Numbers and labels stay those of the fit, so cluster 0 need not be the largest any more, and a cluster may be
+        empty (size 0). Quality has, beside that of ``fit``, the drift since then: ``distance_ratio`` (mean distance to
+        the centre now over then; more than 1: the data moved away), ``population_stability`` (index of the sizes,
+        see ``population_stability``) and ``empty`` (clusters).
 
         Raises:
-            ValueError: k is larger than the number of distinct vectors, or a vector holds NaN or infinite values.
+            ValueError: the vectors have another width than the centres, or NaN or infinite values.
         """
+        vectors = self.vectors(pool)
         ids = sorted(vectors.ids)
-        matrix = vectors.rows(ids)
-        if self.normalize:
-            norms = np.linalg.norm(matrix, axis=1, keepdims=True)
-            matrix = np.asarray(matrix / np.where(norms == 0, 1, norms), dtype=np.float32)
-        labels, centres = self._fit(matrix)
-        labels, centres = _largest_first(labels, centres)
+        matrix = self._scaled(vectors.rows(ids))
+        centres = np.array(kept["centroid"].to_list(), dtype=np.float32)
+        if matrix.shape[1] != centres.shape[1]:
+            raise ValueError(
+                f"the frozen centres have {centres.shape[1]} dimensions, the vectors {matrix.shape[1]}; raise `refit`"
+            )
+        labels, _ = nearest(matrix, centres)
         distance = np.linalg.norm(matrix - centres[labels], axis=1)
-        assignments = CLUSTERS.conform(pl.DataFrame({"id": ids, "cluster": labels, "distance": distance}))
-        words = cluster_words(assignments, texts, self.label_words, self.label_texts)
-        return Clustering(assignments, _centroids(assignments, centres, words), self._quality(matrix, labels, distance))
-
-    def _fit(self, matrix: Floats) -> tuple[NDArray[np.int64], Floats]:
-        """Labels (n,) and centres (k, d)."""
-        import sklearn.cluster
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
-        first, inverse, counts = _distinct(matrix)
-        if self.k > len(first):
-            raise ValueError(f"kmeans: k={self.k}, but only {len(first)} distinct vectors among {len(matrix)}; lower k")
-        distinct = matrix[first]
-        weights = counts.astype(np.float32)
-        size = min(len(distinct), self.k * self.sample_per_cluster)
-        rows = np.sort(np.random.default_rng(self.seed).choice(len(distinct), size, replace=False))
-        # One thread: sums taken in the order that threads happen to finish differ in the last bits.
-        with threadpool_limits(1):
-            start = sklearn.cluster.KMeans(self.k, n_init=1, max_iter=self.iterations, random_state=self.seed)
-            start.fit(distinct[rows], sample_weight=weights[rows])
-            full = sklearn.cluster.KMeans(self.k, init=start.cluster_centers_, n_init=1, max_iter=self.polish)
-            full.fit(distinct, sample_weight=weights)
-        return full.labels_[inverse].astype(np.int64), full.cluster_centers_.astype(np.float32)
-
-    def _quality(self, matrix: Floats, labels: NDArray[np.int64], distance: Floats) -> dict[str, float]:
-        from sklearn.metrics import silhouette_score
-
-        sizes = np.bincount(labels)
-        shares = sizes / sizes.sum()
-        inertia = float(np.square(distance, dtype=np.float64).sum())
-        quality = {
-            "k": float(len(sizes)),
-            "inertia": inertia,
-            "inertia_per_vector": inertia / len(labels),
-            "size_entropy": float(-(shares * np.log(shares)).sum() / np.log(len(sizes))) if len(sizes) > 1 else 1.0,
-            "largest": float(sizes.max()),
-            "smallest": float(sizes.min()),
-        }
-        size = min(len(labels), self.silhouette_sample)
-        rows = np.random.default_rng(self.seed).choice(len(labels), size, replace=False)
-        if 1 < len(np.unique(labels[rows])) < size:
-            quality["silhouette"] = float(silhouette_score(matrix[rows], labels[rows]))
-        return quality
+        numbers = kept["cluster"].to_numpy().astype(np.int64)
+        assignments = CLUSTERS.conform(pl.DataFrame({"id": ids, "cluster": numbers[labels], "distance": distance}))
+        named = dict(zip(kept["cluster"].to_list(), kept["label"].to_list(), strict=True))
+        table = centroid_table(assignments, numbers, centres, named)
+        told = quality(matrix, numbers[labels], distance, self.silhouette_sample, self.seed)
+        return Clustering(assignments, table, {**told, **drift(kept, table)})
 
 
-def _distinct(matrix: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """First row of each distinct vector, the distinct vector of each row, and how often each occurs."""
-    rows = np.ascontiguousarray(matrix + 0.0)  # adding zero makes -0.0 and 0.0 the same bytes
-    seen: dict[bytes, int] = {}
-    inverse = np.array([seen.setdefault(row.tobytes(), len(seen)) for row in rows], dtype=np.int64)
-    first = np.unique(inverse, return_index=True)[1].astype(np.int64)
-    return first, inverse, np.bincount(inverse)
+def drift(then: pl.DataFrame, now: pl.DataFrame) -> dict[str, float]:
+    """How far the members moved from the centres of a fit; both are ``CENTROIDS`` with the same clusters."""
+    before, after = (_mean_distance(each) for each in (then, now))
+    return {
+        "distance_ratio": after / before if before > 0 else float("nan"),
+        "population_stability": population_stability(then["size"].to_numpy(), now["size"].to_numpy()),
+        "empty": float((now["size"] == 0).sum()),
+    }
 
 
-def _largest_first(labels: NDArray[np.int64], centres: Floats) -> tuple[NDArray[np.int64], Floats]:
-    """Renumbers clusters by falling size, equal sizes by their first member; leaves out empty ones."""
-    sizes = np.bincount(labels, minlength=len(centres))
-    present, first = np.unique(labels, return_index=True)
-    order = present[np.lexsort((first, -sizes[present]))]
-    number = np.full(len(centres), -1, dtype=np.int64)
-    number[order] = np.arange(len(order))
-    return number[labels], centres[order]
+def population_stability(then: np.ndarray, now: np.ndarray) -> float:
+    """The population stability index of sizes, sum (q - p) ln(q / p) over shares p then and q now, each size raised by
+    a half so that an empty cluster counts; below 0.1 is commonly read as stable, above 0.25 as another population."""
+    p, q = ((sizes + 0.5) / (sizes.sum() + 0.5 * len(sizes)) for sizes in (then, now))
+    return float(((q - p) * np.log(q / p)).sum())
 
 
-def _centroids(assignments: pl.DataFrame, centres: Floats, words: dict[int, str]) -> pl.DataFrame:
-    table = assignments.group_by("cluster").agg(size=pl.len(), mean_distance=pl.col("distance").mean()).sort("cluster")
-    return CENTROIDS.conform(
-        table.with_columns(
-            label=pl.Series([words.get(cluster, "") for cluster in table["cluster"]], dtype=pl.String),
-            centroid=pl.Series(centres, dtype=pl.Array(pl.Float32, centres.shape[1])).arr.to_list(),
-        )
-    )
+def _mean_distance(centroids: pl.DataFrame) -> float:
+    total = (centroids["mean_distance"].cast(pl.Float64) * centroids["size"]).sum()
+    return float(total) / float(centroids["size"].sum())

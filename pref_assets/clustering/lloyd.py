@@ -1,0 +1,161 @@
+"""Lloyd's algorithm on weighted vectors: the numerical core of every clusterer with centres."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+BLOCK = 8192  # rows compared with all centres at once: bounds memory, changes no result
+
+
+def nearest(matrix: Floats, centres: Floats, block: int = BLOCK) -> tuple[Ints, Floats]:
+    """The nearest centre of every vector, (n,), the first of equals, and the squared distance to it, (n,).
+
+    Args:
+        matrix: (n, d). centres: (k, d). Time O(n · k · d), memory O(block · k).
+    """
+    labels = np.empty(len(matrix), dtype=np.int64)
+    squared = np.empty(len(matrix), dtype=np.float32)
+    half = 0.5 * np.square(centres).sum(axis=1)
+    transposed = np.ascontiguousarray(centres.T)
+    for start in range(0, len(matrix), block):
+        rows = matrix[start : start + block]
+        closeness = rows @ transposed
+        closeness -= half
+        best = closeness.argmax(axis=1)
+        labels[start : start + block] = best
+        reached = np.square(rows).sum(axis=1) - 2 * closeness[np.arange(len(rows)), best]
+        squared[start : start + block] = np.maximum(reached, 0)
+    return labels, squared
+
+
+def plus_plus(matrix: Floats, weights: Floats, k: int, rng: np.random.Generator) -> Floats:
+    """Starting centres (k, d): greedy k-means++ (Arthur & Vassilvitskii, 2007), which draws 2 + ln k candidates with
+    probability proportional to weight times squared distance, and takes the one that leaves the least inertia.
+
+    ``matrix`` (n, d) holds at least ``k`` distinct vectors. Time O(n · k · d · ln k).
+    """
+    trials = 2 + int(np.log(k))
+    norms = np.square(matrix).sum(axis=1)
+    chosen = [
+        int(np.searchsorted(np.cumsum(weights), rng.random() * weights.sum(), side="right").clip(max=len(matrix) - 1))
+    ]
+    left = _squared_to(matrix, norms, np.array(chosen))[:, 0]
+    for _ in range(1, k):
+        mass = np.cumsum(left * weights, dtype=np.float64)
+        if mass[-1] <= 0:  # what is left differs from a centre by less than rounding: any row not chosen yet
+            taken = np.isin(np.arange(len(matrix)), chosen)
+            candidates = np.flatnonzero(~taken)[:1]
+        else:
+            drawn = np.searchsorted(mass, rng.random(trials) * mass[-1], side="right")
+            candidates = np.unique(drawn.clip(max=len(matrix) - 1))
+        after = np.minimum(left[:, None], _squared_to(matrix, norms, candidates))
+        best = int((weights @ after).argmin())
+        left = after[:, best]
+        chosen.append(int(candidates[best]))
+    return matrix[chosen]
+
+
+def lloyd(
+    matrix: Floats, weights: Floats, centres: Floats, steps: int, *, spherical: bool, tolerance: float
+) -> tuple[Ints, Floats, Floats]:
+    """Labels (n,), squared distances (n,) and centres (k, d) after at most ``steps`` steps from these centres.
+
+    Stops when no label changes, or when a step lowers the inertia by less than ``tolerance`` of it. ``spherical``
+    scales the centres to unit length after every step (Dhillon & Modha, 2001); ``matrix`` is then of unit length.
+    A cluster that loses all its members starts anew at the vector farthest from its centre.
+    """
+    labels, squared = nearest(matrix, centres)
+    inertia = float(weights @ squared)
+    for _ in range(steps):
+        _fill_empty(labels, squared, len(centres))
+        centres = _means(matrix, weights, labels, centres, spherical=spherical)
+        moved, squared = nearest(matrix, centres)
+        reached = float(weights @ squared)
+        settled = bool((moved == labels).all()) or inertia - reached <= tolerance * inertia
+        labels, inertia = moved, reached
+        if settled:
+            break
+    return labels, squared, centres
+
+
+def fit_centres(
+    matrix: Floats,
+    weights: Floats,
+    k: int,
+    seed: int,
+    *,
+    start: int,
+    sample: int,
+    iterations: int,
+    polish: int,
+    spherical: bool,
+    tolerance: float,
+) -> Floats:
+    """Centres (k, d): k-means++ on ``start`` vectors, Lloyd steps on ``sample`` vectors, the last ones on all.
+
+    ``matrix`` (n, d) holds distinct vectors, at least ``k``; ``weights`` (n,) says how often each occurs.
+    """
+    rng = np.random.default_rng(seed)
+    rows = np.sort(rng.choice(len(matrix), min(sample, len(matrix)), replace=False))
+    first = np.sort(rng.choice(rows, min(max(start, 2 * k), len(rows)), replace=False))
+    centres = plus_plus(matrix[first], weights[first], k, rng)
+    if spherical:
+        centres = unit(centres)
+    if len(rows) < len(matrix):
+        part, few = np.ascontiguousarray(matrix[rows]), weights[rows]
+        centres = lloyd(part, few, centres, iterations, spherical=spherical, tolerance=tolerance)[2]
+    steps = polish if len(rows) < len(matrix) else iterations
+    return lloyd(matrix, weights, centres, steps, spherical=spherical, tolerance=tolerance)[2]
+
+
+def unit(matrix: Floats) -> Floats:
+    """The vectors scaled to unit length; a zero stays a zero."""
+    norms = np.linalg.norm(matrix, axis=1, keepdims=True)
+    return np.asarray(matrix / np.where(norms == 0, 1, norms), dtype=np.float32)
+
+
+def distinct(matrix: Floats) -> tuple[Ints, Ints]:
+    """First row of each distinct vector, and how often each occurs; in the order of their first rows."""
+    rows = np.ascontiguousarray(matrix + 0.0)  # adding zero makes -0.0 and 0.0 the same bytes
+    keys = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel().tolist()
+    count: dict[bytes, int] = {}
+    first: list[int] = []
+    for row, key in enumerate(keys):
+        seen = count.get(key, 0)
+        if not seen:
+            first.append(row)
+        count[key] = seen + 1
+    return np.array(first, dtype=np.int64), np.fromiter(count.values(), dtype=np.int64, count=len(count))
+
+
+def _squared_to(matrix: Floats, norms: Floats, rows: Ints) -> Floats:
+    """Squared distances (n, m) of every vector to these rows."""
+    squared = norms[:, None] - 2 * (matrix @ matrix[rows].T) + norms[rows]
+    squared[rows, np.arange(len(rows))] = 0
+    return np.asarray(np.maximum(squared, 0), dtype=np.float32)
+
+
+def _fill_empty(labels: Ints, squared: Floats, k: int) -> None:
+    """Gives every empty cluster the vector farthest from its own centre."""
+    empty = np.flatnonzero(np.bincount(labels, minlength=k) == 0)
+    if len(empty):
+        far = np.argsort(-squared, kind="stable")[: len(empty)]
+        far = far[squared[far] > 0]
+        labels[far], squared[far] = empty[: len(far)], 0
+
+
+def _means(matrix: Floats, weights: Floats, labels: Ints, centres: Floats, *, spherical: bool) -> Floats:
+    from scipy.sparse import csr_array
+
+    order = np.argsort(labels, kind="stable")
+    counts = np.bincount(labels, minlength=len(centres))
+    ends = np.concatenate([[0], np.cumsum(counts)])
+    sums = csr_array((weights[order], order, ends), shape=(len(centres), len(matrix))) @ matrix
+    totals = np.bincount(labels, weights=weights, minlength=len(centres)).astype(np.float32)
+    means = np.where(counts[:, None] > 0, sums / np.where(totals == 0, 1, totals)[:, None], centres)
+    if not spherical:
+        return np.asarray(means, dtype=np.float32)
+    # Members that cancel out have no mean direction: their centre stays where it was.
+    norms = np.linalg.norm(means, axis=1, keepdims=True)
+    return np.asarray(np.where(norms > 0, means / np.where(norms == 0, 1, norms), centres), dtype=np.float32)
