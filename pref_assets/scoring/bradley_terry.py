@@ -99,6 +99,23 @@ class Ensemble:
             rewards[rows] = matrix[rows] @ bank[k].T
         return rewards
 
+    def fold_of(self, pairs: pl.DataFrame) -> NDArray[np.int64]:
+        """The fold whose heads never saw the pair, (n,); -1, the mean of all folds, where the pair is not ``train``."""
+        return np.where((pairs["split"] == "train").to_numpy(), self.config.fold_of(pairs), -1)
+
+    def sides(self, pairs: pl.DataFrame, vectors: Vectors) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Rewards of the chosen and of the rejected completions, each (n, members), by the heads of ``fold_of``.
+
+        Raises:
+            ValueError: a completion has no finite vector, or vectors of another width than the heads'.
+        """
+        width = self.heads.shape[2]
+        if vectors.matrix.shape[1] != width:
+            raise ValueError(f"the ensemble reads vectors of width {width}, not {vectors.matrix.shape[1]}")
+        ids = pairs["chosen_id"].to_list() + pairs["rejected_id"].to_list()
+        rewards = self.rewards(ids, np.tile(self.fold_of(pairs), 2), vectors)
+        return rewards[: len(pairs)], rewards[len(pairs) :]
+
     def save(self, folder: Path) -> None:
         """Writes ``heads.safetensors`` and ``ensemble.json`` (settings, temperature, metrics) into the folder."""
         from safetensors.numpy import save_file

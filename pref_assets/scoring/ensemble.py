@@ -54,14 +54,8 @@ class RewardEnsemble(Scorer):
         """
         if pairs.is_empty():
             return PAIR_SCORES.empty()
-        width = ensemble.heads.shape[2]
-        if vectors.matrix.shape[1] != width:
-            raise ValueError(f"the ensemble reads vectors of width {width}, not {vectors.matrix.shape[1]}")
         pairs = pairs.sort("pair_id")
-        train = (pairs["split"] == "train").to_numpy()
-        fold = np.where(train, ensemble.config.fold_of(pairs), -1)
-        sides = pairs["chosen_id"].to_list() + pairs["rejected_id"].to_list()
-        chosen, rejected = np.split(ensemble.rewards(sides, np.tile(fold, 2), vectors), 2)
+        chosen, rejected = ensemble.sides(pairs, vectors)
         margins = chosen - rejected
         score = margins.mean(axis=1)
         scored = pairs.select("pair_id").with_columns(
@@ -70,7 +64,7 @@ class RewardEnsemble(Scorer):
             p_correct=pl.Series(probability(score, ensemble.temperature)),
             score_chosen=pl.Series(chosen.mean(axis=1)),
             score_rejected=pl.Series(rejected.mean(axis=1)),
-            category=self._categories(score, train),
+            category=self._categories(score, (pairs["split"] == "train").to_numpy()),
         )
         return pair_scores(scored)
 

@@ -1,0 +1,7 @@
+"""Scorers of gradients: how hard a pair is for a small reward head, and how much learning it helps on trusted pairs."""
+
+from pref_assets.scoring.gradients.influence import Influence, InfluenceScorer, Probe
+from pref_assets.scoring.gradients.one_step import OneStepInfluence
+from pref_assets.scoring.gradients.uncertainty import El2n, Grand, HeadEntropy
+
+__all__ = ["El2n", "Grand", "HeadEntropy", "Influence", "InfluenceScorer", "OneStepInfluence", "Probe"]
