@@ -119,7 +119,7 @@ def distinct(matrix: Floats) -> tuple[Ints, Ints]:
     """First row of each distinct vector, and how often each occurs; in the order of their first rows."""
     rows = np.ascontiguousarray(matrix + 0.0)  # adding zero makes -0.0 and 0.0 the same bytes
     keys = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel().tolist()
-    count: dict[bytes, int] = {}
+    count: dict[object, int] = {}
     first: list[int] = []
     for row, key in enumerate(keys):
         seen = count.get(key, 0)
@@ -146,7 +146,7 @@ def _fill_empty(labels: Ints, squared: Floats, k: int) -> None:
 
 
 def _means(matrix: Floats, weights: Floats, labels: Ints, centres: Floats, *, spherical: bool) -> Floats:
-    from scipy.sparse import csr_array
+    from scipy.sparse import csr_array  # type: ignore[import-untyped]
 
     order = np.argsort(labels, kind="stable")
     counts = np.bincount(labels, minlength=len(centres))
