@@ -363,6 +363,38 @@ REFERENCE_LOGPS = Table(
         "truncated": Column(pl.Boolean, "Whether completion tokens were cut off."),
     },
 )
+TRIALS = Table(
+    "trials",
+    ("method", "budget", "world", "flips", "seed", "metric"),
+    {
+        "method": Column(pl.String, "Name of the selector in the pipeline file."),
+        "type": Column(pl.String, "Its type."),
+        "budget": Column(pl.String, "How much it was to keep; `own` where it decides that itself."),
+        "world": Column(pl.String, "What it was tried on."),
+        "flips": Column(pl.Float64, "Share of labels planted wrong; null where nothing was planted."),
+        "seed": Column(pl.Int64, "Seed of the world and the method."),
+        "metric": Column(pl.String, "What was measured."),
+        "value": Column(pl.Float64, "The value; null where the method refused."),
+        "problem": Column(pl.String, "Why the method refused the pool, else null."),
+    },
+)
+PROVEN = Table(
+    "proven",
+    ("method", "budget", "world", "flips", "metric"),
+    {
+        "method": Column(pl.String, "Name of the selector in the pipeline file."),
+        "type": Column(pl.String, "Its type."),
+        "budget": Column(pl.String, "How much it was to keep; `own` where it decides that itself."),
+        "world": Column(pl.String, "What it was tried on; `every` is the mean over all."),
+        "flips": Column(pl.Float64, "Share of labels planted wrong; null for the mean over all, or where unknown."),
+        "metric": Column(pl.String, "What was measured; `vs_<control>` is a paired difference of accuracies."),
+        "value": Column(pl.Float64, "Mean over seeds."),
+        "lo": Column(pl.Float64, "Lower end of the 95 % interval over seeds (Student's t); null for one seed."),
+        "hi": Column(pl.Float64, "Upper end."),
+        "p": Column(pl.Float64, "Two-sided p of a difference of zero, Holm-adjusted over all methods and budgets."),
+        "n": Column(pl.Int64, "Seeds."),
+    },
+)
 EVALUATIONS = Table(
     "evaluation",
     ("checkpoint", "metric", "subset"),

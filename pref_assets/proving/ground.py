@@ -1,0 +1,169 @@
+"""The proving ground: every selector on worlds with planted truth, at several noise levels, budgets and seeds."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import lru_cache
+from typing import Annotated, Any, Self
+
+import polars as pl
+from pydantic import Field, StringConstraints, model_validator
+
+from pref_assets.clustering import ClustererConfig
+from pref_assets.pairs.schema import TRIALS
+from pref_assets.pool import Pool
+from pref_assets.proving.trial import Bench
+from pref_assets.proving.worlds import PLANTED, PlantedWorld
+from pref_assets.scoring import MeasuredScorer, RewardModelConfig, ScorerConfig
+from pref_assets.selection import Selector, SelectorConfig
+from pref_assets.selection.budget import Budget, BudgetField
+from pref_assets.settings import Settings
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=48)]
+OWN = "own"
+"""Budget of a method that decides by itself how much to keep."""
+_WORLDS = 64
+"""Planted worlds kept in memory while methods are tried one after another."""
+_STAGES = ("clusters", "reward_models", "scores")
+
+
+class ProvingSpec(Settings):
+    """What is tried on what. The blocks are those of a pipeline file; embeddings and reference log-probabilities are
+    the world's own and are called `planted`."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=32)]
+    """Name of the proving ground: the first part of every asset key."""
+    description: str = ""
+    """What it asks, in a sentence."""
+    worlds: dict[Name, PlantedWorld] = Field(min_length=1)
+    """Where the truth is known because it was planted."""
+    flips: list[Annotated[float, Field(ge=0, le=0.5)]] = Field(default=[0.0, 0.2, 0.4], min_length=1)
+    """Shares of train labels planted wrong; every world is planted with each of them."""
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[0, 1, 2, 3, 4], min_length=1)
+    """Seeds of worlds and methods; intervals are over them."""
+    budgets: list[BudgetField] = Field(default=["25%", "50%"], validate_default=True, min_length=1)
+    """Budgets for every method that has one; the budget in its entry is replaced."""
+    l2: float = Field(default=1.0, gt=0)
+    """Penalty of the head that every subset trains, |w|^2 / 2 against the summed loss."""
+    draws: int = Field(default=5, ge=1)
+    """Random subsets of the same size that the control is the mean of."""
+    clusters: dict[Name, ClustererConfig] = Field(default_factory=dict)
+    """Groups that selectors use."""
+    reward_models: dict[Name, RewardModelConfig] = Field(default_factory=dict)
+    """Heads that scorers use."""
+    scores: dict[Name, ScorerConfig] = Field(default_factory=dict)
+    """Scores that selectors use; those that a model or a server measures have nothing to read here."""
+    subsets: dict[Name, SelectorConfig] = Field(min_length=1)
+    """The selectors and cleaners on trial."""
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Self:
+        known = {stage: set(getattr(self, stage)) for stage in _STAGES}
+        known |= {"embeddings": {PLANTED}, "reference_logps": {PLANTED}}
+        problems = [
+            f"{block}.{name}.{'.'.join(map(str, ref.path))}: no {ref.stage} named {ref.name!r}; "
+            f"known: {', '.join(sorted(known.get(ref.stage, set()))) or 'none'}"
+            for block in (*_STAGES, "subsets")
+            for name, settings in getattr(self, block).items()
+            for ref in settings.references()
+            if ref.name not in known.get(ref.stage, set())
+        ]
+        problems += [
+            f"scores.{name}: {settings.type} asks a model or a server, which a planted world does not have"
+            for name, settings in self.scores.items()
+            if isinstance(settings, MeasuredScorer)
+        ]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def of_method(self, method: str) -> "ProvingSpec":
+        """The same with one method, and no more entries than it needs: what its trials depend on."""
+        wanted, needed = [self.subsets[method]], {stage: dict[str, Any]() for stage in _STAGES}
+        while wanted:
+            for ref in wanted.pop().references():
+                if ref.stage in needed and ref.name not in needed[ref.stage]:
+                    entry = getattr(self, ref.stage)[ref.name]
+                    needed[ref.stage][ref.name] = entry
+                    wanted.append(entry)
+        return self.model_copy(update={**needed, "subsets": {method: self.subsets[method]}})
+
+
+class Ground:
+    """One planted world, and what methods need to know of it, computed when first asked for."""
+
+    def __init__(self, world: PlantedWorld, seed: int, l2: float, draws: int) -> None:
+        planted = world.plant(seed)
+        self.pool = planted.pool
+        self.bench = Bench(self.pool, PLANTED, seed, planted.truth, l2, draws)
+        self._computed: dict[tuple[str, str, str], Any] = {}
+
+    def pool_for(self, spec: ProvingSpec, settings: Settings) -> Pool:
+        """The pool with every entry that ``settings`` refers to."""
+        found: dict[str, dict[str, Any]] = {stage: {} for stage in _STAGES}
+        for ref in settings.references():
+            if ref.stage in found:
+                found[ref.stage][ref.name] = self._entry(spec, ref.stage, ref.name)
+        return replace(
+            self.pool, clusters=found["clusters"], reward_models=found["reward_models"], scores=found["scores"]
+        )
+
+    def _entry(self, spec: ProvingSpec, stage: str, name: str) -> Any:
+        settings = getattr(spec, stage)[name]
+        key = (stage, name, spec_digest(spec, settings))
+        if key not in self._computed:
+            pool = self.pool_for(spec, settings)
+            if stage == "clusters":
+                self._computed[key] = settings.cluster(pool).assignments
+            elif stage == "reward_models":
+                self._computed[key] = settings.fit(pool.pairs, pool.embeddings[settings.embeddings])
+            else:
+                self._computed[key] = settings.score(pool)
+        return self._computed[key]
+
+
+def spec_digest(spec: ProvingSpec, settings: Settings) -> str:
+    """Digest of an entry with everything it refers to."""
+    inner = [
+        spec_digest(spec, getattr(spec, ref.stage)[ref.name]) for ref in settings.references() if ref.stage in _STAGES
+    ]
+    return settings.digest() + "".join(inner)
+
+
+_ground = lru_cache(maxsize=_WORLDS)(Ground)
+
+
+def trials(spec: ProvingSpec, method: str) -> pl.DataFrame:
+    """``TRIALS`` of one method on every world, noise level, seed and budget.
+
+    A method that refuses a pool has a row that says why; nothing else is measured of it there.
+    """
+    rows: list[dict[str, Any]] = []
+    settings = spec.subsets[method]
+    for name, world in spec.worlds.items():
+        for flips in spec.flips:
+            for seed in spec.seeds:
+                ground = _ground(world.model_copy(update={"flips": flips}), seed, spec.l2, spec.draws)
+                pool = ground.pool_for(spec, settings)
+                for budget, tried in budgeted(settings, spec.budgets, seed):
+                    head = {"method": method, "type": settings.type, "budget": budget, "world": name}
+                    rows += tried_rows({**head, "flips": flips, "seed": seed}, ground.bench, pool, tried)
+    return TRIALS.frame(rows)
+
+
+def budgeted(settings: Selector, budgets: list[Budget], seed: int) -> Iterator[tuple[str, Selector]]:
+    """The selector with each budget and the seed; as it is, where it decides by itself how much to keep."""
+    seeded = settings.model_copy(update={"seed": seed})
+    if not isinstance(getattr(seeded, "budget", None), Budget):
+        yield OWN, seeded
+        return
+    for budget in budgets:
+        yield str(budget.text()), seeded.model_copy(update={"budget": budget})
+
+
+def tried_rows(head: dict[str, Any], bench: Bench, pool: Pool, method: Selector) -> list[dict[str, Any]]:
+    """Rows of ``TRIALS`` of one trial."""
+    try:
+        found = bench.measure(method, pool)
+    except ValueError as error:
+        return [{**head, "metric": "accuracy", "value": None, "problem": str(error)[:500]}]
+    return [{**head, "metric": name, "value": value} for name, value in found.items()]
