@@ -9,30 +9,43 @@ from pref_assets.scoring.bradley_terry import BradleyTerry, Ensemble
 from pref_assets.scoring.ensemble import RewardEnsemble
 from pref_assets.scoring.gradients import El2n, Grand, HeadEntropy, Influence, OneStepInfluence
 from pref_assets.scoring.judging import Judge
-from pref_assets.scoring.language import InstructionFollowingDifficulty, Likelihood
-from pref_assets.scoring.reward import RefDifficulty
+from pref_assets.scoring.language import (
+    DigitExpectation,
+    FollowupLikelihood,
+    InstructionFollowingDifficulty,
+    Likelihood,
+)
+from pref_assets.scoring.reward import ImplicitReward, RefDifficulty, RewardModelScores, RolloutReward
 
 RewardModelConfig = BradleyTerry
 ScorerConfig = Annotated[
     RewardEnsemble
+    | DigitExpectation
+    | El2n
+    | FollowupLikelihood
+    | Grand
+    | HeadEntropy
+    | ImplicitReward
+    | Influence
     | InstructionFollowingDifficulty
     | Judge
     | Likelihood
+    | OneStepInfluence
     | RefDifficulty
-    | El2n
-    | Grand
-    | HeadEntropy
-    | Influence
-    | OneStepInfluence,
+    | RewardModelScores
+    | RolloutReward,
     Field(discriminator="type"),
 ]
 
 __all__ = [
     "BradleyTerry",
+    "DigitExpectation",
     "El2n",
     "Ensemble",
+    "FollowupLikelihood",
     "Grand",
     "HeadEntropy",
+    "ImplicitReward",
     "Influence",
     "InstructionFollowingDifficulty",
     "Judge",
@@ -42,6 +55,8 @@ __all__ = [
     "RefDifficulty",
     "RewardEnsemble",
     "RewardModelConfig",
+    "RewardModelScores",
+    "RolloutReward",
     "Scorer",
     "ScorerConfig",
 ]
