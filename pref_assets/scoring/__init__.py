@@ -8,7 +8,7 @@ from pref_assets.scoring.base import MeasuredScorer, Scorer
 from pref_assets.scoring.bradley_terry import BradleyTerry, Ensemble
 from pref_assets.scoring.ensemble import RewardEnsemble
 from pref_assets.scoring.gradients import El2n, Grand, HeadEntropy, Influence, OneStepInfluence
-from pref_assets.scoring.judging import Judge
+from pref_assets.scoring.judging import CriteriaVote, Judge, PrincipleVotes
 from pref_assets.scoring.language import (
     DigitExpectation,
     FollowupLikelihood,
@@ -29,6 +29,8 @@ ScorerConfig = Annotated[
     | Influence
     | InstructionFollowingDifficulty
     | Judge
+    | CriteriaVote
+    | PrincipleVotes
     | Likelihood
     | OneStepInfluence
     | RefDifficulty
@@ -39,6 +41,7 @@ ScorerConfig = Annotated[
 
 __all__ = [
     "BradleyTerry",
+    "CriteriaVote",
     "DigitExpectation",
     "El2n",
     "Ensemble",
@@ -52,6 +55,7 @@ __all__ = [
     "Likelihood",
     "MeasuredScorer",
     "OneStepInfluence",
+    "PrincipleVotes",
     "RefDifficulty",
     "RewardEnsemble",
     "RewardModelConfig",

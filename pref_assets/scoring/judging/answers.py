@@ -13,7 +13,7 @@ from pref_assets.training.job import Reporter
 
 ANSWERS = "answers"
 """Table of the store with every answer of every judge; what an answer means is read anew each time."""
-QUESTIONS = pl.Schema({"id": pl.String, "messages": MESSAGES, "draw": pl.Int64})
+QUESTIONS = pl.Schema([("id", pl.String()), ("messages", MESSAGES), ("draw", pl.Int64())])
 """Questions: ``id`` hashes the conversation and ``draw``, the how-manieth time it is asked (from 0)."""
 ROUNDS = 16
 """Answers of each thread that are written together; a kill loses no more."""

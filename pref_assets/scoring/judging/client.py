@@ -40,7 +40,7 @@ class _TryAgainError(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """What the server said, why it stopped (``stop``, ``length``, …), and the tokens it counted (0 when it does not)."""
+    """What the server said, why it stopped (``stop``, ``length``, …), and the tokens it counted (0: it does not)."""
 
     text: str
     finish: str
