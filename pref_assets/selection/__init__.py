@@ -9,15 +9,21 @@ from pref_assets.selection.all import All
 from pref_assets.selection.band import Band
 from pref_assets.selection.base import Selector
 from pref_assets.selection.budget import Budget, Budgeted
+from pref_assets.selection.confident_learning import ConfidentLearning
+from pref_assets.selection.crm import Crm
 from pref_assets.selection.deita import Deita
 from pref_assets.selection.distinct import Distinct
 from pref_assets.selection.flip_filter import FlipFilter
+from pref_assets.selection.flip_model import FlipModel
 from pref_assets.selection.gumbel_top_k import GumbelTopK
 from pref_assets.selection.k_center import KCenter
 from pref_assets.selection.mates import Mates
+from pref_assets.selection.pair_quality import PairQuality
 from pref_assets.selection.quad import Quad
 from pref_assets.selection.random import Random
+from pref_assets.selection.relabel_vote import RelabelVote
 from pref_assets.selection.reward_variance import RewardVariance
+from pref_assets.selection.secrets import Secrets
 from pref_assets.selection.sequence import Sequence
 from pref_assets.selection.threshold import Threshold
 from pref_assets.selection.top_k import TopK
@@ -38,7 +44,13 @@ SelectorConfig = Annotated[
     | KCenter
     | Sequence
     | Mates
-    | Quad,
+    | Quad
+    | Crm
+    | ConfidentLearning
+    | FlipModel
+    | PairQuality
+    | RelabelVote
+    | Secrets,
     Field(discriminator="type"),
 ]
 
@@ -49,16 +61,22 @@ __all__ = [
     "Band",
     "Budget",
     "Budgeted",
+    "ConfidentLearning",
+    "Crm",
     "Deita",
     "Distinct",
     "FlipFilter",
+    "FlipModel",
     "GumbelTopK",
     "KCenter",
     "Mates",
+    "PairQuality",
     "Pool",
     "Quad",
     "Random",
+    "RelabelVote",
     "RewardVariance",
+    "Secrets",
     "Selector",
     "SelectorConfig",
     "Sequence",
