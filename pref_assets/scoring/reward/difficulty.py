@@ -96,7 +96,7 @@ def flip_threshold_loss(c: Floats, beta: float) -> Floats:
 
 
 def ipo_needs(tau: float) -> float:
-    """The least log ref(chosen) - log ref(rejected), in nats, from which IPO's optimum ranks a pair right: -1/(2 tau)."""
+    """Log ref(chosen) - log ref(rejected), in nats, from which on IPO's optimum ranks a pair right: -1/(2 tau)."""
     return -1 / (2 * tau)
 
 
