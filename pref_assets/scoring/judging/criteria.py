@@ -31,12 +31,12 @@ class CriteriaVote(VotingScorer):
     Data Quality Criteria from Human Preferences" (arXiv:2502.19279), its flow as published in code.
 
     Every voter votes for an answer, abstains (U) or says nothing readable. On ``gate_pairs`` labelled train pairs its
-    accuracy leaves U out of the denominator and counts the unreadable as wrong; from ``keep_at`` on it is kept, and the
-    kept ones vote. Score: (votes for - votes against the label) / kept, in [-1, 1]. Categories: `chosen` when for -
-    against exceeds ``margin``, `rejected` when against - for does, else `undecided`; `unparsable` when no kept voter was
-    readable (score null); `across_prompts` and `images` when `asked` voters were not asked and abstain. Details: ``votes_for``, ``votes_against``, ``unsure``,
-    ``unparsable`` among the kept, ``vote_<name>`` of every voter, and ``gate_<name>``, its accuracy on the gate, the
-    same on every row.
+    accuracy leaves U out of the denominator and counts the unreadable as wrong; from ``keep_at`` on it is kept, and
+    the kept ones vote. Score: (votes for - votes against the label) / kept, in [-1, 1]. Categories: `chosen` when for -
+    against exceeds ``margin``, `rejected` when against - for does, else `undecided`; `unparsable` when no kept voter
+    was readable (score null); `across_prompts` and `images` when `asked` voters were not asked and abstain. Details:
+    ``votes_for``, ``votes_against``, ``unsure``, ``unparsable`` among the kept, ``vote_<name>`` of every voter, and
+    ``gate_<name>``, its accuracy on the gate, the same on every row.
 
     The flow's manager, which rewrites criteria between ``replace_at`` and ``keep_at`` and invents others, is left to
     the reader of ``gate_<name>``: criteria are configuration here. Answers are shown in an order drawn for each pair

@@ -32,7 +32,7 @@ class Rule(Settings):
         raise NotImplementedError
 
     def vote(self) -> pl.Expr:
-        """Of columns ``chosen`` and ``rejected``: 1 for the chosen answer, -1 for the rejected one, 0 to abstain (Int8)."""
+        """Of columns ``chosen`` and ``rejected``: 1 for the chosen answer, -1 for the rejected, 0 to abstain (Int8)."""
         more = self.amount("chosen") - self.amount("rejected")
         favoured = more if self.prefer == "more" else -more
         return pl.when(more.abs() > self.least_difference).then(favoured.sign()).otherwise(0.0).cast(pl.Int8)
