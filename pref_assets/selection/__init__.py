@@ -5,10 +5,12 @@ from typing import Annotated
 from pydantic import Field
 
 from pref_assets.pool import Pool, Vectors
+from pref_assets.selection.adapt_infinity import AdaptInfinity
 from pref_assets.selection.all import All
 from pref_assets.selection.band import Band
 from pref_assets.selection.base import Selector
 from pref_assets.selection.budget import Budget, Budgeted
+from pref_assets.selection.cluster_quota import ClusterQuota
 from pref_assets.selection.confident_learning import ConfidentLearning
 from pref_assets.selection.crm import Crm
 from pref_assets.selection.deita import Deita
@@ -18,11 +20,13 @@ from pref_assets.selection.flip_model import FlipModel
 from pref_assets.selection.gumbel_top_k import GumbelTopK
 from pref_assets.selection.k_center import KCenter
 from pref_assets.selection.mates import Mates
+from pref_assets.selection.mm_rlhf_resample import MMRLHFResample
 from pref_assets.selection.pair_quality import PairQuality
 from pref_assets.selection.quad import Quad
 from pref_assets.selection.random import Random
 from pref_assets.selection.relabel_vote import RelabelVote
 from pref_assets.selection.reward_variance import RewardVariance
+from pref_assets.selection.s2l import S2L
 from pref_assets.selection.secrets import Secrets
 from pref_assets.selection.sequence import Sequence
 from pref_assets.selection.threshold import Threshold
@@ -32,6 +36,10 @@ from pref_assets.selection.top_margin import TopMargin
 SelectorConfig = Annotated[
     All
     | Random
+    | S2L
+    | MMRLHFResample
+    | ClusterQuota
+    | AdaptInfinity
     | TopMargin
     | Deita
     | Distinct
@@ -57,10 +65,13 @@ SelectorConfig = Annotated[
 Sequence.model_rebuild(_types_namespace={"SelectorConfig": SelectorConfig})  # its steps are selectors
 
 __all__ = [
+    "S2L",
+    "AdaptInfinity",
     "All",
     "Band",
     "Budget",
     "Budgeted",
+    "ClusterQuota",
     "ConfidentLearning",
     "Crm",
     "Deita",
@@ -69,6 +80,7 @@ __all__ = [
     "FlipModel",
     "GumbelTopK",
     "KCenter",
+    "MMRLHFResample",
     "Mates",
     "PairQuality",
     "Pool",
