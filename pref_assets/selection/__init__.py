@@ -6,6 +6,7 @@ from pydantic import Field
 
 from pref_assets.pool import Pool, Vectors
 from pref_assets.selection.adapt_infinity import AdaptInfinity
+from pref_assets.selection.add_one_in import AddOneIn
 from pref_assets.selection.all import All
 from pref_assets.selection.band import Band
 from pref_assets.selection.base import Selector
@@ -40,6 +41,7 @@ SelectorConfig = Annotated[
     | MMRLHFResample
     | ClusterQuota
     | AdaptInfinity
+    | AddOneIn
     | TopMargin
     | Deita
     | Distinct
@@ -67,6 +69,7 @@ Sequence.model_rebuild(_types_namespace={"SelectorConfig": SelectorConfig})  # i
 __all__ = [
     "S2L",
     "AdaptInfinity",
+    "AddOneIn",
     "All",
     "Band",
     "Budget",

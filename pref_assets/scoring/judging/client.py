@@ -71,6 +71,10 @@ class Client:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends what is under way."""
         self._stop.set()
         self._http.close()
 
