@@ -23,7 +23,7 @@ def in_turns(groups: Ints, weights: Mapping[int, float] | None = None) -> Ints:
     member = np.empty(len(groups), dtype=np.int64)
     by_group = np.argsort(groups, kind="stable")
     present, inverse, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    starts = np.cumsum(sizes) - sizes
     member[by_group] = np.arange(len(groups)) - np.repeat(starts, sizes)
     weight = np.array([1.0 if weights is None else weights[int(each)] for each in present])
     turn = (member + 0.5) / weight[inverse]
@@ -41,7 +41,7 @@ def draws(groups: Ints, order: Ints) -> Ints:
     draw = np.empty(len(order), dtype=np.int64)
     by_group = order[np.argsort(groups[order], kind="stable")]
     sizes = np.unique(groups, return_counts=True)[1]
-    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    starts = np.cumsum(sizes) - sizes
     draw[by_group] = np.arange(len(order)) - np.repeat(starts, sizes) + 1
     return draw
 
