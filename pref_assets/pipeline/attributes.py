@@ -10,8 +10,9 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from pref_assets.pipeline.spec import PipelineSpec
-from pref_assets.pipeline.spec_errors import SpecError, parse_spec, repeated_keys
+from pref_assets.pipeline.spec_errors import AnySpec, SpecError, parse_as, repeated_keys
 from pref_assets.pipeline.yaml_marks import Mark, parse
+from pref_assets.proving.ground import ProvingSpec
 
 _ATTRIBUTES = "attributes"
 
@@ -47,7 +48,15 @@ class PipelineAttributes(RootModel[dict[str, Any]]):
         return PipelineSpec.model_json_schema(*args, **{**kwargs, "schema_generator": _SchemaByType})
 
 
-def read_spec(attributes: PipelineAttributes | None, context: dg.ComponentLoadContext) -> PipelineSpec:
+class ProvingAttributes(PipelineAttributes):
+    """The same for a proving ground."""
+
+    @classmethod
+    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return ProvingSpec.model_json_schema(*args, **{**kwargs, "schema_generator": _SchemaByType})
+
+
+def read_spec(model: type[AnySpec], attributes: PipelineAttributes | None, context: dg.ComponentLoadContext) -> AnySpec:
     """The spec of the component that Dagster is loading.
 
     Raises:
@@ -57,12 +66,12 @@ def read_spec(attributes: PipelineAttributes | None, context: dg.ComponentLoadCo
     tree = context.resolution_context.source_position_tree
     file = Path(tree.position.filename) if tree else None
     if tree is None or file is None or not file.is_file():
-        return parse_spec(_resolve(value, context, Mark(0), None, ()))
+        return parse_as(model, _resolve(value, context, Mark(0), None, ()))
     documents = parse(file.read_text())
     document = next((each for each in documents if each.mark.line == tree.position.start.line), documents[0])
     repeated_keys(document.repeated, file)
     mark = document.mark.at([_ATTRIBUTES])
-    return parse_spec(_resolve(value, context, mark, file, ()), mark, file)
+    return parse_as(model, _resolve(value, context, mark, file, ()), mark, file)
 
 
 def _resolve(value: Any, context: dg.ComponentLoadContext, mark: Mark, file: Path | None, path: tuple[Any, ...]) -> Any:

@@ -14,6 +14,7 @@ from pref_assets.pipeline.assets import (
     reports,
     scores,
     subsets,
+    trials,
 )
 from pref_assets.pipeline.checks import data_checks
 from pref_assets.pipeline.jobs import jobs
@@ -22,7 +23,20 @@ from pref_assets.pipeline.spec import PipelineSpec
 from pref_assets.pipeline.training_checks import training_checks
 from pref_assets.pipeline.withdrawn import withdrawals_spec
 
-STAGES = (raw, pairs, curation, data_reports, features, clusters, scores, subsets, checkpoints, evaluations, reports)
+STAGES = (
+    raw,
+    pairs,
+    curation,
+    data_reports,
+    features,
+    clusters,
+    scores,
+    subsets,
+    checkpoints,
+    evaluations,
+    reports,
+    trials,
+)
 
 
 def pipeline_definitions(spec: PipelineSpec) -> dg.Definitions:

@@ -15,7 +15,7 @@ CURATED = (
     *("embeddings", "clusters", "reward_models", "scores", "subsets"),
 )
 TRAINED = ("reference_logps", "checkpoints")
-EVALUATED = ("evaluations", "reports/leaderboard")
+EVALUATED = ("evaluations", "reports/leaderboard", "trials")
 """Stages, or single assets of a stage."""
 VERBS = {
     "curate": (

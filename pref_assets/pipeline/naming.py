@@ -25,6 +25,7 @@ GROUPS = {
     "reference_logps": "7_checkpoints",
     "checkpoints": "7_checkpoints",
     "evaluations": "8_evaluations",
+    "trials": "8_evaluations",
     "reports": "9_reports",
 }
 """Group of every stage. The number makes groups sort in the order in which data flows."""
@@ -41,6 +42,7 @@ KINDS = {
     "reference_logps": {"huggingface", "pytorch"},
     "checkpoints": {"pytorch", "huggingface", "mlflow"},
     "evaluations": {"pytorch", "mlflow", "deltalake"},
+    "trials": {"numpy", "polars", "deltalake"},
     "reports": {"polars", "deltalake"},
 }
 
@@ -56,6 +58,7 @@ CODE = {
     "reference_logps": "1",
     "checkpoints": "1",
     "evaluations": "1",
+    "trials": "1",
     "reports": "1",
 }
 """Version of each stage's code: raise it in the commit that changes what the stage computes from the same settings."""

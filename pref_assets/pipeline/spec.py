@@ -1,7 +1,7 @@
 """The pipeline file: one block a stage, each entry one asset, references by name."""
 
-from collections.abc import Iterator
-from typing import Annotated, Self
+from collections.abc import Iterator, Mapping
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -10,6 +10,7 @@ from pref_assets.evaluation import EvaluationConfig
 from pref_assets.features import EmbedderConfig
 from pref_assets.pairs.curation import PairsBlock
 from pref_assets.pairs.readers import SourceConfig
+from pref_assets.proving.real import Trials
 from pref_assets.scoring import RewardModelConfig, ScorerConfig
 from pref_assets.selection import SelectorConfig
 from pref_assets.settings import Settings
@@ -30,6 +31,7 @@ BLOCKS = (
     "reference_logps",
     "checkpoints",
     "evaluations",
+    "trials",
 )
 """The blocks that hold named entries, in the order in which data flows."""
 POOLED = ("embeddings", "clusters", "reward_models", "scores", "reference_logps", "checkpoints")
@@ -38,6 +40,10 @@ POOLED = ("embeddings", "clusters", "reward_models", "scores", "reference_logps"
 
 class PipelineSpec(Settings):
     """A whole experiment, from sources to evaluations."""
+
+    blocks: ClassVar[tuple[str, ...]] = BLOCKS
+    given: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Names that entries may refer to without an entry of that name."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=32)]
     """Name of the pipeline: the first part of every asset key."""
@@ -63,6 +69,8 @@ class PipelineSpec(Settings):
     """Models trained on a subset."""
     evaluations: dict[Name, EvaluationConfig] = Field(default_factory=dict)
     """What training did."""
+    trials: dict[Name, Trials] = Field(default_factory=dict)
+    """Which selectors beat random pairs of the same number: a linear head on what each keeps, over several seeds."""
 
     def entries(self) -> Iterator[tuple[str, str, Settings]]:
         """Every named entry as ``(block, name, settings)``, in the order in which data flows."""
@@ -72,7 +80,12 @@ class PipelineSpec(Settings):
 
     def reads(self, settings: Settings) -> dict[str, list[str]]:
         """What a scorer, clusterer or selector looks at: names of entries by stage, those a reward model reads too."""
-        found = {stage: self.needs(settings, stage) for stage in POOLED}
+        readers = [settings]
+        if isinstance(settings, Trials):
+            readers += settings.tried(self.subsets).values()
+        found = {
+            stage: list(dict.fromkeys(name for each in readers for name in self.needs(each, stage))) for stage in POOLED
+        }
         heads = [self.reward_models[name].embeddings for name in found["reward_models"] if name in self.reward_models]
         found["embeddings"] = list(dict.fromkeys([*found["embeddings"], *heads]))
         return found

@@ -1,14 +1,15 @@
 """Errors of a pipeline file that a person can act on: file, line, field, what was found, what is allowed."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from pref_assets.pipeline.spec import BLOCKS, PipelineSpec
+from pref_assets.pipeline.spec import PipelineSpec
 from pref_assets.pipeline.yaml_marks import Mark, PathPart
+from pref_assets.proving.ground import ProvingSpec
 from pref_assets.settings import Settings
 
 
@@ -21,10 +22,19 @@ class SpecError(ValueError):
         super().__init__("\n".join([*heading, *self.errors]))
 
 
+AnySpec = TypeVar("AnySpec", PipelineSpec, ProvingSpec)
+
+
 def parse_spec(attributes: Any, mark: Mark | None = None, file: Path | None = None) -> PipelineSpec:
-    """The spec behind the ``attributes`` of a pipeline file.
+    """The pipeline behind the ``attributes`` of a file; as ``parse_as``."""
+    return parse_as(PipelineSpec, attributes, mark, file)
+
+
+def parse_as(model: type[AnySpec], attributes: Any, mark: Mark | None = None, file: Path | None = None) -> AnySpec:
+    """The spec behind the ``attributes`` of a file.
 
     Args:
+        model: what the file describes.
         attributes: the block as plain data, templates already resolved.
         mark: positions of the block in the file; without it errors carry no line.
         file: the file, for messages.
@@ -33,12 +43,12 @@ def parse_spec(attributes: Any, mark: Mark | None = None, file: Path | None = No
         SpecError: with every error of the file at once.
     """
     found: list[tuple[tuple[PathPart, ...], str]] = []
-    spec: PipelineSpec | None = None
+    spec: AnySpec | None = None
     try:
-        spec = PipelineSpec.model_validate(attributes)
+        spec = model.model_validate(attributes)
     except ValidationError as error:
-        found = [_explain(each, attributes) for each in error.errors()]
-    found += _wrong_references(attributes)
+        found = [_explain(each, attributes, model) for each in error.errors()]
+    found += _wrong_references(attributes, model)
     if spec is None or found:
         lines = sorted((mark.line_of(path) if mark else 0, _text(path, message)) for path, message in found)
         place = _shown(file)
@@ -67,9 +77,9 @@ def _shown(file: Path | None) -> str:
     return str(file.relative_to(Path.cwd())) if file.is_relative_to(Path.cwd()) else str(file)
 
 
-def _explain(error: Any, attributes: Any) -> tuple[tuple[PathPart, ...], str]:
+def _explain(error: Any, attributes: Any, root: type[BaseModel]) -> tuple[tuple[PathPart, ...], str]:
     """Path in the file and message of one Pydantic error."""
-    path, model, value = _walk(error["loc"], attributes)
+    path, model, value = _walk(error["loc"], attributes, root)
     kind, context = error["type"], error.get("ctx", {})
     if kind == "union_tag_invalid" or (kind == "literal_error" and error["loc"][-1] == "type"):
         allowed = context.get("expected_tags") or context.get("expected", "")
@@ -78,7 +88,7 @@ def _explain(error: Any, attributes: Any) -> tuple[tuple[PathPart, ...], str]:
         where = path if path and path[-1] == "type" else (*path, "type")
         return where, f"unknown type {tag!r}; allowed: {', '.join(names)}{_hint(str(tag), names)}"
     if kind == "union_tag_not_found":
-        allowed_types = ", ".join(_types_of(path[0])) if path else ""
+        allowed_types = ", ".join(_types_of(path[0], root)) if path else ""
         return path, f"`type` is missing; allowed: {allowed_types}"
     if kind == "missing":
         return path, f"this field is required{_description(model, path[-1])}"
@@ -91,14 +101,16 @@ def _explain(error: Any, attributes: Any) -> tuple[tuple[PathPart, ...], str]:
     return path, f"{message} (got {_short(value)})"
 
 
-def _walk(loc: Sequence[PathPart], attributes: Any) -> tuple[tuple[PathPart, ...], type[BaseModel] | None, Any]:
+def _walk(
+    loc: Sequence[PathPart], attributes: Any, root: type[BaseModel]
+) -> tuple[tuple[PathPart, ...], type[BaseModel] | None, Any]:
     """Follows a Pydantic location through the file.
 
     Pydantic inserts union tags and ``[key]`` into locations, which are not in the file. Returns the path that is, the
     settings class that owns the last field, and the value there.
     """
     path: list[PathPart] = []
-    model: type[BaseModel] | None = PipelineSpec
+    model: type[BaseModel] | None = root
     node, annotation = attributes, None
     for index, part in enumerate(loc):
         last = index == len(loc) - 1
@@ -131,13 +143,13 @@ def _tags(model: type[BaseModel]) -> tuple[str, ...]:
     return get_args(model.model_fields["type"].annotation) if "type" in model.model_fields else ()
 
 
-def _annotation(block: PathPart) -> Any:
-    field = PipelineSpec.model_fields.get(str(block))
+def _annotation(block: PathPart, root: type[BaseModel]) -> Any:
+    field = root.model_fields.get(str(block))
     return field.annotation if field else None
 
 
-def _types_of(block: PathPart) -> list[str]:
-    return [tag for model in _models_in(_annotation(block)) for tag in _tags(model)]
+def _types_of(block: PathPart, root: type[BaseModel]) -> list[str]:
+    return [tag for model in _models_in(_annotation(block, root)) for tag in _tags(model)]
 
 
 def _description(model: type[BaseModel] | None, field: PathPart) -> str:
@@ -145,20 +157,31 @@ def _description(model: type[BaseModel] | None, field: PathPart) -> str:
     return f": {info.description}" if info and info.description else ""
 
 
-def _wrong_references(attributes: Any) -> list[tuple[tuple[PathPart, ...], str]]:
+def _wrong_references(
+    attributes: Any, root: type[PipelineSpec] | type[ProvingSpec]
+) -> list[tuple[tuple[PathPart, ...], str]]:
     """References to what the file does not define."""
-    found: list[tuple[tuple[PathPart, ...], str]] = []
     blocks = attributes if isinstance(attributes, dict) else {}
-    for block in BLOCKS:
-        entries = blocks.get(block)
-        for name, entry in entries.items() if isinstance(entries, dict) else ():
-            settings = _alone(block, entry)
-            for reference in settings.references() if settings else ():
-                stage, target = reference.stage, reference.name
-                targets = blocks.get(stage) or {}
-                if problem := _problem(settings, stage, target, targets if isinstance(targets, dict) else {}):
-                    found.append(((block, name, *reference.path), problem))
-    return found
+    return [
+        ((block, name, *path), problem)
+        for block in root.blocks
+        for name, entry in _entries(blocks, block).items()
+        for path, problem in _wrong_in_entry(_alone(block, entry, root), blocks, root.given)
+    ]
+
+
+def _wrong_in_entry(
+    settings: Settings | None, blocks: dict[str, Any], given: Mapping[str, tuple[str, ...]]
+) -> Iterator[tuple[tuple[PathPart, ...], str]]:
+    for ref in settings.references() if settings else ():
+        targets = {**dict.fromkeys(given.get(ref.stage, ())), **_entries(blocks, ref.stage)}
+        if problem := _problem(settings, ref.stage, ref.name, targets):
+            yield ref.path, problem
+
+
+def _entries(blocks: dict[str, Any], stage: str) -> dict[str, Any]:
+    found = blocks.get(stage)
+    return found if isinstance(found, dict) else {}
 
 
 def _problem(settings: Settings | None, stage: str, target: str, targets: dict[str, Any]) -> str | None:
@@ -174,17 +197,17 @@ def _problem(settings: Settings | None, stage: str, target: str, targets: dict[s
     return None
 
 
-def _alone(block: str, entry: Any) -> Settings | None:
+def _alone(block: str, entry: Any, root: type[BaseModel]) -> Settings | None:
     """The entry by itself. One with errors, which are reported elsewhere, still says what it refers to."""
     try:
-        return next(iter(TypeAdapter(_annotation(block)).validate_python({"entry": entry}).values()))
+        return next(iter(TypeAdapter(_annotation(block, root)).validate_python({"entry": entry}).values()))
     except ValidationError:
-        return _as_written(block, entry) if isinstance(entry, dict) else None
+        return _as_written(block, entry, root) if isinstance(entry, dict) else None
 
 
-def _as_written(block: str, entry: dict[Any, Any]) -> Settings | None:
+def _as_written(block: str, entry: dict[Any, Any], root: type[BaseModel]) -> Settings | None:
     """The entry's references and nothing else of it, unchecked; nothing when its type is not known."""
-    models = [model for model in _models_in(_annotation(block)) if issubclass(model, Settings)]
+    models = [model for model in _models_in(_annotation(block, root)) if issubclass(model, Settings)]
     model = models[0] if len(models) == 1 else next((each for each in models if entry.get("type") in _tags(each)), None)
     if model is None:
         return None

@@ -63,15 +63,20 @@ def _every_pair_is_decided(spec: PipelineSpec) -> Claim:
             pl.col("selected").is_not_null()
             & (pl.col("reason").str.len_chars() > 0)
             & (~pl.col("selected") | weight)
+            & pl.col("p_chosen").is_between(0, 1).fill_null(True)
+            & pl.col("margin").is_finite().fill_null(True)
             & pl.col("known").fill_null(False)
             & ~pl.col("pair_id").is_duplicated()
         )
-        bad = joined.filter(~good.fill_null(False)).select("pair_id", "selected", "reason", "weight")
+        bad = joined.filter(~good.fill_null(False)).select(
+            "pair_id", "selected", "reason", "weight", "p_chosen", "margin"
+        )
         return verdict(bad, height(pairs))
 
     return Claim(
         "every_pair_has_one_decision",
-        "Every pair has exactly one decision, with a reason; kept pairs have a positive, finite weight.",
+        "Every pair has exactly one decision, with a reason; kept pairs have a positive, finite weight, labels are "
+        "probabilities and margins finite.",
         judge,
         _pairs(spec),
     )

@@ -1,9 +1,9 @@
 """The proving ground: every selector on worlds with planted truth, at several noise levels, budgets and seeds."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import polars as pl
 from pydantic import Field, StringConstraints, model_validator
@@ -29,6 +29,10 @@ _STAGES = ("clusters", "reward_models", "scores")
 class ProvingSpec(Settings):
     """What is tried on what. The blocks are those of a pipeline file; embeddings and reference log-probabilities are
     the world's own and are called `planted`."""
+
+    blocks: ClassVar[tuple[str, ...]] = (*_STAGES, "subsets")
+    given: ClassVar[Mapping[str, tuple[str, ...]]] = {"embeddings": (PLANTED,), "reference_logps": (PLANTED,)}
+    """Names that entries may refer to without an entry of that name."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=32)]
     """Name of the proving ground: the first part of every asset key."""
@@ -56,24 +60,12 @@ class ProvingSpec(Settings):
     """The selectors and cleaners on trial."""
 
     @model_validator(mode="after")
-    def _names_exist(self) -> Self:
-        known = {stage: set(getattr(self, stage)) for stage in _STAGES}
-        known |= {"embeddings": {PLANTED}, "reference_logps": {PLANTED}}
-        problems = [
-            f"{block}.{name}.{'.'.join(map(str, ref.path))}: no {ref.stage} named {ref.name!r}; "
-            f"known: {', '.join(sorted(known.get(ref.stage, set()))) or 'none'}"
-            for block in (*_STAGES, "subsets")
-            for name, settings in getattr(self, block).items()
-            for ref in settings.references()
-            if ref.name not in known.get(ref.stage, set())
-        ]
-        problems += [
-            f"scores.{name}: {settings.type} asks a model or a server, which a planted world does not have"
-            for name, settings in self.scores.items()
-            if isinstance(settings, MeasuredScorer)
-        ]
-        if problems:
-            raise ValueError("; ".join(problems))
+    def _nothing_is_measured(self) -> Self:
+        measured = [name for name, settings in self.scores.items() if isinstance(settings, MeasuredScorer)]
+        if measured:
+            raise ValueError(
+                f"scores {', '.join(measured)}: these ask a model or a server, which a planted world does not have"
+            )
         return self
 
     def of_method(self, method: str) -> "ProvingSpec":

@@ -1,4 +1,4 @@
-"""Clusters: groups of similar completions, with centroids and words that tell them apart."""
+"""Clusters: groups of completions or of pairs, with centroids and words that tell them apart."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,15 +6,19 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from pref_assets.clustering import ClustererConfig
+from pref_assets.clustering import ClustererConfig, Clustering, KMeans
+from pref_assets.clustering.base import item_texts
+from pref_assets.clustering.frozen import cluster_frozen
+from pref_assets.features import Store
 from pref_assets.home import Home
 from pref_assets.pairs.schema import CENTROIDS, CLUSTERS
-from pref_assets.pairs.texts import conversation_texts
 from pref_assets.pipeline.assets.common import FOLLOW, Assets, table_result
 from pref_assets.pipeline.metadata import preview, series
 from pref_assets.pipeline.naming import TABLE_IO, asset_spec, describe
 from pref_assets.pipeline.pools import pool_inputs, pool_of, read_of
 from pref_assets.pipeline.spec import PipelineSpec
+from pref_assets.pool import Pool
+from pref_assets.settings import digest
 
 
 def build(spec: PipelineSpec) -> Assets:
@@ -24,7 +28,7 @@ def build(spec: PipelineSpec) -> Assets:
 def _clusters(spec: PipelineSpec, name: str, settings: ClustererConfig) -> dg.AssetsDefinition:
     inputs = read_of(spec, settings)
     tables = {
-        name: (CLUSTERS, "The cluster of every completion."),
+        name: (CLUSTERS, f"The cluster of every {settings.unit}."),
         f"{name}_centroids": (CENTROIDS, "Centre, size and readable label of every cluster."),
     }
     specs = {
@@ -49,8 +53,8 @@ def _clusters(spec: PipelineSpec, name: str, settings: ClustererConfig) -> dg.As
     )
     def clusters(home: dg.ResourceParam[Home], **inputs: Any) -> Iterator[dg.MaterializeResult[pl.DataFrame]]:
         pool = pool_of(home, inputs)
-        found = settings.cluster(pool)
-        texts = conversation_texts(pool.completions, pool.prompts)
+        found = _found(home, spec, name, settings, pool)
+        texts = item_texts(pool, settings.unit)
         labels = found.centroids.select("cluster", "label", "size", "mean_distance")
         shown = found.assignments.join(labels.select("cluster", "label"), on="cluster").join(texts, on="id", how="left")
         yield table_result(
@@ -68,3 +72,11 @@ def _clusters(spec: PipelineSpec, name: str, settings: ClustererConfig) -> dg.As
         )
 
     return clusters
+
+
+def _found(home: Home, spec: PipelineSpec, name: str, settings: ClustererConfig, pool: Pool) -> Clustering:
+    """The clusters of the pool; in frozen clusters, where the entry says so."""
+    if not (isinstance(settings, KMeans) and settings.freeze):
+        return settings.cluster(pool)
+    vectors = spec.embeddings[settings.embeddings].key()
+    return cluster_frozen(Store(home.store), digest([spec.name, name, settings.digest(), vectors]), settings, pool)
