@@ -150,6 +150,8 @@ class _Known:
     ) -> tuple[Ints, NDArray[np.uint32]]:
         """Number and bucket of each n-gram, given as a shorter one and the token after it."""
         keys = shorter.astype(np.uint64) << np.uint64(_LIMB) | codes.astype(np.uint64)
+        distinct: Keys
+        which: Ints
         distinct, which = np.unique(keys, return_inverse=True)
         place = np.searchsorted(self.keys, distinct)
         held = np.zeros(len(distinct), dtype=bool)
