@@ -83,6 +83,7 @@ SelectorConfig = Annotated[
 Sequence.model_rebuild(_types_namespace={"SelectorConfig": SelectorConfig})  # its steps are selectors
 
 __all__ = [
+    "S2L",
     "AdaptInfinity",
     "AddOneIn",
     "All",
@@ -112,7 +113,6 @@ __all__ = [
     "Random",
     "RelabelVote",
     "RewardVariance",
-    "S2L",
     "Secrets",
     "Selector",
     "SelectorConfig",
