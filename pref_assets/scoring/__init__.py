@@ -6,8 +6,17 @@ from pydantic import Field
 
 from pref_assets.scoring.base import MeasuredScorer, Scorer
 from pref_assets.scoring.bradley_terry import BradleyTerry, Ensemble
+from pref_assets.scoring.combined import ScoreProduct, WinCount
 from pref_assets.scoring.ensemble import RewardEnsemble
-from pref_assets.scoring.gradients import El2n, Grand, HeadEntropy, Influence, OneStepInfluence
+from pref_assets.scoring.gradients import (
+    El2n,
+    Grand,
+    HeadEntropy,
+    Influence,
+    InfluenceModel,
+    OneStepInfluence,
+    QuantileReward,
+)
 from pref_assets.scoring.judging import CriteriaVote, Judge, PrincipleVotes
 from pref_assets.scoring.language import (
     DigitExpectation,
@@ -16,6 +25,7 @@ from pref_assets.scoring.language import (
     Likelihood,
 )
 from pref_assets.scoring.reward import ImplicitReward, RefDifficulty, RewardModelScores, RolloutReward
+from pref_assets.scoring.text import AvgOut, DsirWeight, KnnEntropy, SkillGraphScore
 
 RewardModelConfig = BradleyTerry
 ScorerConfig = Annotated[
@@ -35,14 +45,24 @@ ScorerConfig = Annotated[
     | OneStepInfluence
     | RefDifficulty
     | RewardModelScores
-    | RolloutReward,
+    | RolloutReward
+    | InfluenceModel
+    | QuantileReward
+    | AvgOut
+    | DsirWeight
+    | KnnEntropy
+    | ScoreProduct
+    | SkillGraphScore
+    | WinCount,
     Field(discriminator="type"),
 ]
 
 __all__ = [
+    "AvgOut",
     "BradleyTerry",
     "CriteriaVote",
     "DigitExpectation",
+    "DsirWeight",
     "El2n",
     "Ensemble",
     "FollowupLikelihood",
@@ -50,17 +70,23 @@ __all__ = [
     "HeadEntropy",
     "ImplicitReward",
     "Influence",
+    "InfluenceModel",
     "InstructionFollowingDifficulty",
     "Judge",
+    "KnnEntropy",
     "Likelihood",
     "MeasuredScorer",
     "OneStepInfluence",
     "PrincipleVotes",
+    "QuantileReward",
     "RefDifficulty",
     "RewardEnsemble",
     "RewardModelConfig",
     "RewardModelScores",
     "RolloutReward",
+    "ScoreProduct",
     "Scorer",
     "ScorerConfig",
+    "SkillGraphScore",
+    "WinCount",
 ]
