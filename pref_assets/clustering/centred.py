@@ -26,8 +26,10 @@ class Centred(Clusterer):
     """Keep the centres at unit length too (spherical k-means): the sum of cosines is maximised. Needs `normalize`."""
     seed: int = Field(default=0, ge=0)
     """Seed of the start and of samples."""
+    starts: int = Field(default=3, ge=1, le=100)
+    """Tries of which the best is followed up; more find separate groups more surely."""
     start_sample: int = Field(default=5_000, ge=10)
-    """Vectors among which the start is drawn; twice k where that is more."""
+    """Vectors that a start is drawn from and tried on; twice k where that is more."""
     sample_per_cluster: int = Field(default=256, ge=32)
     """Vectors a cluster on which the centres are found."""
     iterations: int = Field(default=50, ge=1)
@@ -97,6 +99,7 @@ class Centred(Clusterer):
             counts.astype(np.float32),
             self.k,
             self.seed,
+            starts=self.starts,
             start=self.start_sample,
             sample=self.k * self.sample_per_cluster,
             iterations=self.iterations,

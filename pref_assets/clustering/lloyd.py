@@ -85,6 +85,7 @@ def fit_centres(
     k: int,
     seed: int,
     *,
+    starts: int,
     start: int,
     sample: int,
     iterations: int,
@@ -92,21 +93,44 @@ def fit_centres(
     spherical: bool,
     tolerance: float,
 ) -> Floats:
-    """Centres (k, d): k-means++ on ``start`` vectors, Lloyd steps on ``sample`` vectors, the last ones on all.
+    """Centres (k, d): the best of ``starts`` tries on ``start`` vectors (k-means++ and Lloyd steps), moved on by Lloyd
+    steps on ``sample`` vectors, the last ones on all.
 
     ``matrix`` (n, d) holds distinct vectors, at least ``k``; ``weights`` (n,) says how often each occurs.
     """
     rng = np.random.default_rng(seed)
     rows = np.sort(rng.choice(len(matrix), min(sample, len(matrix)), replace=False))
-    first = np.sort(rng.choice(rows, min(max(start, 2 * k), len(rows)), replace=False))
-    centres = plus_plus(matrix[first], weights[first], k, rng)
-    if spherical:
-        centres = unit(centres)
+    centres = _best_start(matrix, weights, rows, k, rng, starts, max(start, 2 * k), iterations, spherical, tolerance)
     if len(rows) < len(matrix):
         part, few = np.ascontiguousarray(matrix[rows]), weights[rows]
         centres = lloyd(part, few, centres, iterations, spherical=spherical, tolerance=tolerance)[2]
     steps = polish if len(rows) < len(matrix) else iterations
     return lloyd(matrix, weights, centres, steps, spherical=spherical, tolerance=tolerance)[2]
+
+
+def _best_start(
+    matrix: Floats,
+    weights: Floats,
+    rows: Ints,
+    k: int,
+    rng: np.random.Generator,
+    starts: int,
+    size: int,
+    iterations: int,
+    spherical: bool,
+    tolerance: float,
+) -> Floats:
+    first = np.sort(rng.choice(rows, min(size, len(rows)), replace=False))
+    part, few = matrix[first], weights[first]
+    found: list[tuple[float, Floats]] = []
+    for _ in range(starts):
+        centres = plus_plus(part, few, k, rng)
+        if starts > 1:
+            _, squared, centres = lloyd(part, few, centres, iterations, spherical=spherical, tolerance=tolerance)
+            found.append((float(few @ squared), centres))
+        else:
+            found.append((0.0, unit(centres) if spherical else centres))
+    return min(found, key=lambda each: each[0])[1]
 
 
 def unit(matrix: Floats) -> Floats:

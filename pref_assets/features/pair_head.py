@@ -123,8 +123,8 @@ class HeadTraining(Settings):
             gradient = _head(weights, self.hidden).mean_gradient(sides.rows(rows))
             first = _BETA1 * first + (1 - _BETA1) * gradient
             second = _BETA2 * second + (1 - _BETA2) * gradient**2
-            rate = self.learning_rate * np.sqrt(1 - _BETA2 ** (step + 1)) / (1 - _BETA1 ** (step + 1))
-            weights = (weights - rate * first / (np.sqrt(second) + _EPSILON)).astype(np.float32)
+            mean, square = first / (1 - _BETA1 ** (step + 1)), second / (1 - _BETA2 ** (step + 1))
+            weights = (weights - self.learning_rate * mean / (np.sqrt(square) + _EPSILON)).astype(np.float32)
             yield _head(weights, self.hidden)
 
 
