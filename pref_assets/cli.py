@@ -124,7 +124,7 @@ def rows(checkpoint: str, pipeline: str | None) -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="File to write, .jsonl or .parquet; SUBSET.jsonl by default.",
 )
-@click.option("--margin", is_flag=True, help="Adds the strength of the preference.")
+@click.option("--margin", is_flag=True, help="Adds the selector's margin, or else the strength of the preference.")
 def export(subset: str, style: str, settings: tuple[str, ...], out: Path | None, margin: bool) -> None:
     """The selected pairs of a subset, for other trainers."""
     import yaml

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from pydantic import TypeAdapter
 
 from pref_assets.home import Home
 from pref_assets.lineage.model import UnknownQueryError
-from pref_assets.lineage.tables import PipelineTables
+from pref_assets.lineage.tables import PipelineTables, filled
 from pref_assets.pairs.exports import pair_rows, write_rows
+from pref_assets.pairs.labels import with_decisions
 from pref_assets.pairs.media import MEDIA, MediaStore
 from pref_assets.pairs.readers import Source, SourceConfig
 from pref_assets.pairs.schema import COMPLETIONS, DECISIONS, PAIRS, PROMPTS
@@ -26,7 +28,8 @@ def export_subset(
 ) -> int:
     """Writes the selected pairs of a subset, by prompt and pair id, and returns how many rows that made.
 
-    Images are named by their file in the home's media folder.
+    A pair has the sides and the label that it would train with: the selector's, where it decided on one. Images are
+    named by their file in the home's media folder.
 
     Args:
         home: the state folder.
@@ -35,7 +38,7 @@ def export_subset(
         path: ``.jsonl`` or ``.parquet``.
         style: a format's ``type``, as in a pipeline file.
         settings: the format's settings, as in a pipeline file.
-        margin: adds the pair's strength.
+        margin: adds the margin that the selector demands, or else the strength that the votes give the chosen side.
 
     Raises:
         UnknownQueryError: no such pipeline or subset; lists those there are.
@@ -47,8 +50,10 @@ def export_subset(
     source: Source = TypeAdapter(SourceConfig).validate_python(
         {"location": str(path), **(settings or {}), "type": style}
     )
-    chosen = tables.scan("subsets", subset, DECISIONS).filter("selected").select("pair_id")
-    pairs = tables.scan("pairs", "pairs", PAIRS).join(chosen, on="pair_id", how="semi")
+    chosen = filled(tables.scan("subsets", subset, DECISIONS), DECISIONS).filter("selected")
+    pairs = with_decisions(tables.scan("pairs", "pairs", PAIRS), chosen.select("pair_id", "p_chosen", "margin"))
+    pairs = pairs.with_columns(strength=pl.coalesce("margin", pl.when(~pl.col("swapped")).then("strength")))
+    pairs = pairs.select(list(PAIRS.columns))
     prompts, completions = (tables.scan("pairs", table.name, table) for table in (PROMPTS, COMPLETIONS))
     media = MediaStore(home.media)
 

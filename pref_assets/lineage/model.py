@@ -66,6 +66,10 @@ class Decision:
     score: float | None
     reason: str
     weight: float
+    p_chosen: float | None = None
+    """The label that the selector decided on; below one half the sides swapped. Null: what the votes say."""
+    margin: float | None = None
+    """Margin that the loss demands; null: none."""
 
 
 @dataclass(frozen=True)

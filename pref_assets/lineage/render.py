@@ -106,7 +106,17 @@ def _score(score: dict[str, Any]) -> str:
 def _decision(decision: Decision) -> str:
     rank = f", rank {decision.rank}" if decision.rank is not None else ""
     weight = f", weight {decision.weight:g}" if decision.selected and decision.weight != 1 else ""
-    return f"{decision.subset}: {'kept' if decision.selected else 'not kept'} ({decision.reason}{rank}{weight})"
+    label = _label(decision) if decision.selected else ""
+    return f"{decision.subset}: {'kept' if decision.selected else 'not kept'} ({decision.reason}{rank}{weight}{label})"
+
+
+def _label(decision: Decision) -> str:
+    margin = "" if decision.margin is None else f", margin {decision.margin:g}"
+    if decision.p_chosen is None:
+        return margin
+    if decision.p_chosen < 0.5:
+        return f", trains the other way round, label {1 - decision.p_chosen:g}{margin}"
+    return f", label {decision.p_chosen:g}{margin}"
 
 
 def shorten(text: str, width: int = WIDTH - 20) -> str:

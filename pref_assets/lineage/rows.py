@@ -8,11 +8,16 @@ import polars as pl
 
 from pref_assets.home import Home
 from pref_assets.lineage.model import AmbiguousQueryError, LineageError, UnknownQueryError
+from pref_assets.lineage.tables import filled
+from pref_assets.pairs.labels import with_decisions
+from pref_assets.pairs.schema import DECISIONS
 from pref_assets.tables import TableStore
 from pref_assets.training.checkpoint import MANIFEST, Manifest, Pinned, pair_ids, read_manifest
 
 TABLES = ("pairs", "prompts", "completions")
 """Tables that a manifest must pin for its rows to be listed."""
+
+_DECIDED = ("pair_id", "p_chosen", "weight", "stage", "margin")
 
 CHUNK = 2000
 """Pairs whose texts are in memory at once."""
@@ -63,8 +68,8 @@ def rows(home: Home, checkpoint: str, pipeline: str | None = None) -> Iterator[d
         home, checkpoint, pipeline: see ``find_checkpoint``.
 
     Yields:
-        pair_id; prompt, chosen, rejected (``[{role, content}]``); p_chosen; weight; stage; provenance
-        (``[{source, uri, row, batch}]``).
+        pair_id; prompt, chosen, rejected (``[{role, content}]``), p_chosen, as they trained; weight; stage; margin;
+        swapped, whether the sides are not those of the pairs table; provenance (``[{source, uri, row, batch}]``).
 
     Raises:
         LineageError: the list of ids, the pinned tables and the manifest do not agree.
@@ -73,7 +78,7 @@ def rows(home: Home, checkpoint: str, pipeline: str | None = None) -> Iterator[d
     folder, manifest = find_checkpoint(home, checkpoint, pipeline)
     ids = _checked_ids(folder, manifest)
     store = TableStore(home.tables)
-    decisions = _pinned(store, manifest.subset).filter("selected").select("pair_id", "weight", "stage").collect()
+    decisions = filled(_pinned(store, manifest.subset), DECISIONS).filter("selected").select(_DECIDED).collect()
     chosen = decisions["pair_id"].sort()
     if chosen.to_list() != ids:
         raise LineageError(
@@ -108,15 +113,14 @@ def _texts(
 ) -> Iterator[dict[str, Any]]:
     messages = completions.select("completion_id", "messages")
     wanted = pairs.select("pair_id", "prompt_id", "chosen_id", "rejected_id", "p_chosen", "provenance")
-    columns = ("pair_id", "prompt", "chosen", "rejected", "p_chosen", "weight", "stage", "provenance")
+    columns = ("pair_id", "prompt", "chosen", "rejected", *_DECIDED[1:], "swapped", "provenance")
     for start in range(0, len(ids), CHUNK):
         part = ids[start : start + CHUNK]
         frame = (
-            wanted.filter(pl.col("pair_id").is_in(part))
+            with_decisions(wanted.filter(pl.col("pair_id").is_in(part)), decisions.lazy())
             .join(prompts.select("prompt_id", prompt="messages"), on="prompt_id")
             .join(messages.rename({"completion_id": "chosen_id", "messages": "chosen"}), on="chosen_id")
             .join(messages.rename({"completion_id": "rejected_id", "messages": "rejected"}), on="rejected_id")
-            .join(decisions.lazy(), on="pair_id")
             .select(columns)
             .sort("pair_id")
             .collect()

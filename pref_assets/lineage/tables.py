@@ -41,3 +41,11 @@ class PipelineTables:
         """The table; an empty one of the right columns where nothing was materialized yet."""
         key = (self.pipeline, stage, name)
         return self.store.scan(key) if self.store.exists(key) else table.empty().lazy()
+
+
+def filled(frame: pl.LazyFrame, table: Table) -> pl.LazyFrame:
+    """A stored table with every column that it has today: null where the version was written before there was one."""
+    stored = set(frame.collect_schema().names())
+    return frame.with_columns(
+        pl.lit(None, column.dtype).alias(name) for name, column in table.columns.items() if name not in stored
+    )

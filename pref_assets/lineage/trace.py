@@ -12,7 +12,7 @@ from pref_assets.home import Home
 from pref_assets.lineage import find
 from pref_assets.lineage.model import Decision, LineageError, Membership, Origin, PairTrace, RowTrace, Side, Trace, Use
 from pref_assets.lineage.rows import manifests
-from pref_assets.lineage.tables import PipelineTables
+from pref_assets.lineage.tables import PipelineTables, filled
 from pref_assets.pairs.schema import (
     CENTROIDS,
     CLUSTERS,
@@ -32,6 +32,8 @@ from pref_assets.pairs.schema import (
 )
 from pref_assets.pairs.texts import text_of
 from pref_assets.training.checkpoint import pair_ids
+
+_DECIDED = ("selected", "rank", "score", "reason", "weight", "p_chosen", "margin")
 
 
 def trace(home: Home, pipeline: str, query: str) -> Trace:
@@ -198,9 +200,9 @@ def _scores(tables: PipelineTables, ids: list[str]) -> dict[str, dict[str, dict[
 def _decisions(tables: PipelineTables, ids: list[str]) -> dict[str, list[Decision]]:
     found: dict[str, list[Decision]] = {}
     for name in tables.names("subsets"):
-        rows = tables.scan("subsets", name, DECISIONS).filter(pl.col("pair_id").is_in(ids)).collect().to_dicts()
-        for row in rows:
-            decision = Decision(name, row["selected"], row["rank"], row["score"], row["reason"], row["weight"])
+        stored = filled(tables.scan("subsets", name, DECISIONS), DECISIONS)
+        for row in stored.filter(pl.col("pair_id").is_in(ids)).select("pair_id", *_DECIDED).collect().to_dicts():
+            decision = Decision(name, *(row[column] for column in _DECIDED))
             found.setdefault(row["pair_id"], []).append(decision)
     return found
 

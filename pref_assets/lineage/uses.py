@@ -5,7 +5,8 @@ import polars as pl
 from pref_assets.home import Home
 from pref_assets.lineage.facts import Use
 from pref_assets.lineage.rows import manifests
-from pref_assets.lineage.tables import PipelineTables
+from pref_assets.lineage.tables import PipelineTables, filled
+from pref_assets.pairs.schema import DECISIONS
 
 
 def uses(home: Home, pipeline: str) -> list[Use]:
@@ -22,8 +23,11 @@ def _subsets(tables: PipelineTables) -> list[Use]:
     found = []
     for name in tables.names("subsets"):
         now = tables.store.versioned((tables.pipeline, "subsets", name))
-        selected = now.rows.select(pl.col("selected").sum()).collect().item()
-        what = f"chosen from {now.snapshot.rows:,} pairs"
+        kept = filled(now.rows, DECISIONS).filter("selected")
+        counts = kept.select(pl.len(), swapped=(pl.col("p_chosen") < 0.5).sum(), labelled=pl.col("p_chosen").count())
+        selected, swapped, labelled = counts.collect().row(0)
+        relabelled = f", {labelled:,} relabelled, {swapped:,} of them the other way round" if labelled else ""
+        what = f"chosen from {now.snapshot.rows:,} pairs{relabelled}"
         found.append(Use("subset", name, str(now.snapshot.version), selected, what, now.snapshot.content_hash))
     return found
 

@@ -349,7 +349,7 @@ DECISIONS = Table(
         "weight": Column(pl.Float64, "Weight of the pair in the loss."),
         "stage": Column(pl.Int64, "Training stage, from 1."),
         "p_chosen": Column(pl.Float64, "Label to train with; below 0.5 the sides swap. Null: what the votes say."),
-        "margin": Column(pl.Float64, "Margin that the loss demands between the rewards; null: none."),
+        "margin": Column(pl.Float64, "Margin that the loss demands of the side that trains as chosen; null: none."),
     },
 )
 REFERENCE_LOGPS = Table(

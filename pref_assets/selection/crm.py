@@ -43,7 +43,7 @@ class Crm(Cleaner):
     """Who chooses what trains a head: the other (co-teaching), itself (self-trimming), or nobody."""
     epochs: int = Field(default=20, ge=1)
     """Passes over the pairs."""
-    ramp_epochs: int = Field(default=5, ge=0)
+    ramp_epochs: int = Field(default=15, ge=0)
     """Epochs over which the share passed on falls to 1 - `noise_rate`; 0 starts there."""
     batch_pairs: int = Field(default=128, ge=1)
     """Pairs a step; the share is taken of each batch."""

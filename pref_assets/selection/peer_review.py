@@ -76,11 +76,10 @@ def train_peers(differences: Floats, p_chosen: Floats, start: Floats, course: Co
         share = course.kept_share(epoch)
         for rows in course.batches((differences @ heads).mean(axis=1) if course.curriculum else p_chosen, epoch):
             x, target = differences[rows], p_chosen[rows, None]
-            margins = x @ heads
+            margins = _times(x, heads)
             mask = _reviewed(losses(margins, target), max(1, round(share * len(rows))), course.review)
             pull = mask * (_sigmoid(margins) - target) / mask.sum(axis=0)
-            # Each head apart, so that two heads trained together are bit for bit what they are trained alone.
-            gradient = np.stack([x.T @ pull[:, head] for head in range(heads.shape[1])], axis=1) + course.l2 / n * heads
+            gradient = _times(x.T, pull) + course.l2 / n * heads
             step += 1
             first = _BETA_1 * first + (1 - _BETA_1) * gradient
             second = _BETA_2 * second + (1 - _BETA_2) * gradient**2
@@ -101,6 +100,11 @@ def lowest(values: Floats, count: int) -> NDArray[np.bool_]:
     """Which rows hold the ``count`` smallest values of each column, (n, h); equal ones by row."""
     places = np.argsort(np.argsort(values, axis=0, kind="stable"), axis=0, kind="stable")
     return np.asarray(places < count)
+
+
+def _times(matrix: Floats, columns: Floats) -> Floats:
+    """matrix @ columns, a column at a time, so that two heads together are bit for bit what each is alone."""
+    return np.stack([matrix @ np.ascontiguousarray(column) for column in columns.T], axis=1)
 
 
 def _reviewed(loss: Floats, count: int, review: Review) -> NDArray[np.bool_]:

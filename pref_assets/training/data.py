@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from pref_assets.pairs.labels import with_decisions
 from pref_assets.pairs.messages import chat, function_names
 from pref_assets.pairs.schema import MESSAGES
 from pref_assets.training.errors import TrainingDataError, name_pairs
@@ -23,8 +24,12 @@ _COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "p_chosen": pl.Float64,
     "weight": pl.Float64,
     "stage": pl.Int64,
+    "margin": pl.Float64,
+    "swapped": pl.Boolean,
 }
 TRAINING_ROWS = pl.Schema(_COLUMNS)
+"""A pair as it trains: ``p_chosen`` is at least one half, ``margin`` is what the loss demands of the chosen side over
+the rejected one (null: none), ``swapped`` says whether the pairs table has the sides the other way round."""
 
 
 @dataclass(frozen=True)
@@ -48,26 +53,28 @@ class Encoded:
 def training_rows(
     decisions: pl.DataFrame, pairs: pl.DataFrame, prompts: pl.DataFrame, completions: pl.DataFrame
 ) -> pl.DataFrame:
-    """The selected pairs with their texts, as ``TRAINING_ROWS`` sorted by pair id.
+    """The selected pairs with their texts, as ``TRAINING_ROWS`` sorted by pair id, with the labels that the selector
+    decided on where it did (``pairs.labels``).
 
     Raises:
         TrainingDataError: a selected pair, its prompt or a completion is not in the tables, its two completions answer
-            different prompts, ``p_chosen`` is below a half, or the prompt has images, which no model here looks at.
+            different prompts, the votes' ``p_chosen`` is below a half, the selector's is no probability or its margin
+            not finite, or the prompt has images, which no model here looks at.
     """
-    selected = decisions.filter("selected").select("pair_id", "weight", "stage")
+    selected = decisions.filter("selected").select("pair_id", "weight", "stage", "p_chosen", "margin")
+    known = pairs.select("pair_id", "prompt_id", "chosen_id", "rejected_id", "p_chosen")
+    _refuse(selected.join(known, on="pair_id", how="anti"), pl.lit(True), "selected but not in the pairs table")
+    _refuse(selected, ~pl.col("p_chosen").is_between(0, 1), "the selector's p_chosen is no probability")
+    _refuse(selected, ~pl.col("margin").is_finite(), "the selector's margin is not finite")
     turns = completions.select("completion_id", "messages")
     rows = (
-        selected.join(
-            pairs.select("pair_id", "prompt_id", "chosen_id", "rejected_id", "p_chosen", known=pl.lit(True)),
-            on="pair_id",
-            how="left",
-        )
+        with_decisions(known.lazy(), selected.lazy())
+        .collect()
         .join(prompts.select("prompt_id", "images", prompt="messages"), on="prompt_id", how="left")
         .join(turns.rename({"completion_id": "chosen_id", "messages": "chosen"}), on="chosen_id", how="left")
         .join(turns.rename({"completion_id": "rejected_id", "messages": "rejected"}), on="rejected_id", how="left")
         .sort("pair_id")
     )
-    _refuse(rows, pl.col("known").is_null(), "selected but not in the pairs table")
     _refuse(rows, pl.col("prompt_id").is_null(), "the two completions answer different prompts")
     _refuse(rows, pl.any_horizontal(pl.col("prompt", "chosen", "rejected").is_null()), "prompt or completion missing")
     _refuse(rows, pl.col("images").list.len() > 0, "the prompt has images, which no model here looks at")

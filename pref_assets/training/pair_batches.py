@@ -30,6 +30,7 @@ class PairData:
     ref_rejected: "torch.Tensor"
     p_chosen: "torch.Tensor"
     weight: "torch.Tensor"
+    margin: "torch.Tensor"
 
     def same_prompt(self, row: int) -> bool:
         """Whether both sides of a pair follow the same prompt tokens."""
@@ -40,6 +41,13 @@ class PairData:
     def truncated(self) -> int:
         """Completions that lost tokens."""
         return sum(e.truncated for e in (*self.chosen, *self.rejected))
+
+
+def check_margins(rows: pl.DataFrame, objective: DPO) -> None:
+    """Raises ``TrainingDataError`` when pairs bring a margin and the objective has no place for one."""
+    ids = rows.filter(pl.col("margin").is_not_null())["pair_id"].to_list()
+    if objective.loss_type == "ipo":
+        _refuse(ids, "the subset gives them a margin, but `ipo` has one of its own; use `sigmoid` or `robust`")
 
 
 def pair_data(rows: pl.DataFrame, reference: pl.DataFrame, tokenizer: Any, max_length: int, device: Any) -> PairData:
@@ -77,6 +85,7 @@ def pair_data(rows: pl.DataFrame, reference: pl.DataFrame, tokenizer: Any, max_l
         column(known[r][0] for r in rows["rejected_id"]),
         column(rows["p_chosen"]),
         column(rows["weight"]),
+        column(rows["margin"].fill_null(0.0)),
     )
 
 
@@ -138,6 +147,7 @@ def _micro_batch(
         n_chosen=torch.tensor([e.n_completion for e in chosen], device=device),
         n_rejected=torch.tensor([e.n_completion for e in rejected], device=device),
         p_chosen=data.p_chosen[index],
+        margin=data.margin[index],
     )
     losses = objective.losses(pairs)
     return MicroBatch(

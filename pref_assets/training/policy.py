@@ -81,8 +81,9 @@ def _trainable(
     import torch
 
     from pref_assets.models.loading import load_causal_lm, load_tokenizer, pick_device
-    from pref_assets.training.pair_batches import check_start, pair_data, pair_micro_batches
+    from pref_assets.training.pair_batches import check_margins, check_start, pair_data, pair_micro_batches
 
+    check_margins(rows, config.objective)
     device = pick_device()
     tokenizer = load_tokenizer(reference.model)
     data = pair_data(rows, reference_rows, tokenizer, reference.max_length, device)

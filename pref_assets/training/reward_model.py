@@ -135,15 +135,20 @@ def base_model(reference: str, max_length: int, seed: int = 0) -> RewardModel:
 
 
 def bradley_terry(
-    chosen: "torch.Tensor", rejected: "torch.Tensor", p_chosen: "torch.Tensor", center: float = 0.0
+    chosen: "torch.Tensor",
+    rejected: "torch.Tensor",
+    p_chosen: "torch.Tensor",
+    center: float = 0.0,
+    margin: "torch.Tensor | float" = 0.0,
 ) -> "torch.Tensor":
     """Loss of each pair, shape (n,): -p log S(d) - (1-p) log S(-d) + center (chosen + rejected)^2.
 
-    d = chosen - rejected, p = ``p_chosen``. Bradley & Terry 1952 with soft labels; every argument has shape (n,).
+    d = chosen - rejected - margin, p = ``p_chosen``. Bradley & Terry 1952 with soft labels, and with the margins of
+    Llama 2 (arXiv:2307.09288, eq. 2) and of Wang et al. (arXiv:2401.06080, section 2.4); every tensor has shape (n,).
     """
     from torch.nn.functional import logsigmoid
 
-    d = chosen - rejected
+    d = chosen - rejected - margin
     return -p_chosen * logsigmoid(d) - (1 - p_chosen) * logsigmoid(-d) + center * (chosen + rejected) ** 2
 
 
@@ -180,7 +185,7 @@ def _trainable(rows: pl.DataFrame, config: RewardModelCheckpoint) -> Trainable:
         for side in ("chosen", "rejected")
     )
     p_chosen = rows["p_chosen"].to_list() if config.soft_labels else [1.0] * len(rows)
-    weight = rows["weight"].to_list()
+    weight, margin = rows["weight"].to_list(), rows["margin"].fill_null(0.0).to_list()
 
     def micro_batches(batch: Sequence[int]) -> Iterator[MicroBatch]:
         lengths = [max(len(chosen[row]), len(rejected[row])) for row in batch]
@@ -189,8 +194,10 @@ def _trainable(rows: pl.DataFrame, config: RewardModelCheckpoint) -> Trainable:
             sequences = [chosen[row] for row in picked] + [rejected[row] for row in picked]
             with torch.autocast("cuda", dtype=torch.bfloat16, enabled=device.type == "cuda"):
                 good, poor = model.forward(sequences).chunk(2)
-            p, w = (torch.tensor([values[row] for row in picked], device=device) for values in (p_chosen, weight))
-            losses = w * bradley_terry(good, poor, p, config.center_coefficient)
+            p, w, m = (
+                torch.tensor([values[row] for row in picked], device=device) for values in (p_chosen, weight, margin)
+            )
+            losses = w * bradley_terry(good, poor, p, config.center_coefficient, m)
             d = (good - poor).detach()
             values = {
                 "accuracy": (d > 0).double() + 0.5 * (d == 0).double(),

@@ -90,6 +90,8 @@ def train(
             "seconds": fitted.seconds,
             "tokens_per_second": fitted.tokens / fitted.seconds if fitted.seconds else 0.0,
             "trained_weights": sum(p.numel() for p in trainable.parameters.values()),
+            "swapped_pairs": int(rows["swapped"].sum()),
+            "pairs_with_margin": rows["margin"].count(),
             **trainable.notes,
             **environment(),
         }

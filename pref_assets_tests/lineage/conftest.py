@@ -88,8 +88,8 @@ class SmallHome:
         chosen = self.merged.completions.filter(pl.col("messages").list.first().struct.field("content") == text)
         return self.merged.pairs.filter(pl.col("chosen_id").is_in(chosen["completion_id"].to_list()))["pair_id"].item()
 
-    def select(self, name, kept):
-        """A subset that keeps these pairs."""
+    def select(self, name, kept, **decided):
+        """A subset that keeps these pairs, with what it decided on their labels."""
         pairs = self.merged.pairs["pair_id"].to_list()
         rows = [
             {
@@ -100,6 +100,7 @@ class SmallHome:
                 "reason": "picked" if pair in kept else "below_budget: rank 2 of 1",
                 "weight": 1.0,
                 "stage": 1,
+                **decided,
             }
             for pair in pairs
         ]
@@ -148,3 +149,13 @@ def small(tmp_path_factory):
     }
     it.write(("evaluations", "rewards"), filled(EVALUATIONS, [measured]), EVALUATIONS)
     return it
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A home that a test may spoil, with one checkpoint on both pairs."""
+    small = SmallHome(tmp_path)
+    small.ids = small.merged.pairs["pair_id"].to_list()
+    small.every = small.select("all", small.ids)
+    small.folder = small.train("rm", "cccc3333", small.every, small.ids)
+    return small

@@ -7,19 +7,8 @@ import pytest
 
 from pref_assets.lineage.model import AmbiguousQueryError, LineageError, UnknownQueryError
 from pref_assets.lineage.rows import find_checkpoint, manifests, rows
-from pref_assets.pairs.schema import PAIRS
+from pref_assets.pairs.schema import DECISIONS, PAIRS, Table
 from pref_assets.training.checkpoint import PAIR_IDS
-from pref_assets_tests.lineage.conftest import SmallHome
-
-
-@pytest.fixture
-def own(tmp_path):
-    """A home that a test may spoil, with one checkpoint on both pairs."""
-    small = SmallHome(tmp_path)
-    small.ids = small.merged.pairs["pair_id"].to_list()
-    small.every = small.select("all", small.ids)
-    small.folder = small.train("rm", "cccc3333", small.every, small.ids)
-    return small
 
 
 def test_rows_are_the_pairs_with_their_texts(small):
@@ -32,6 +21,27 @@ def test_rows_are_the_pairs_with_their_texts(small):
     assert (row["weight"], row["stage"], row["p_chosen"]) == (1.0, 1, 1.0)
     assert [(origin["uri"], origin["row"]) for origin in row["provenance"]] == [("data/answers.jsonl", 5)]
     assert [row["pair_id"] for row in rows(small.home, "rm_all")] == sorted([small.blue, small.oak])
+
+
+def test_rows_are_as_they_trained_where_the_selector_relabelled(own):
+    turned = own.select("turned", own.ids, p_chosen=0.25, margin=1.5)
+    own.train("rm_turned", "ffff8888", turned, own.ids)
+    before, after = list(rows(own.home, "rm")), list(rows(own.home, "rm_turned"))
+    assert len(before) == len(after) == 2
+    for old, new in zip(before, after, strict=True):
+        assert (new["pair_id"], new["chosen"], new["rejected"]) == (old["pair_id"], old["rejected"], old["chosen"])
+        assert (new["p_chosen"], new["margin"], new["swapped"]) == (0.75, 1.5, True)
+        assert (old["p_chosen"], old["margin"], old["swapped"]) == (1.0, None, False)
+        assert new["provenance"] == old["provenance"]
+
+
+def test_a_subset_of_before_there_were_relabels_is_still_read(own):
+    columns = {name: column for name, column in DECISIONS.columns.items() if name not in ("p_chosen", "margin")}
+    stored = own.tables.read(("p", "subsets", "all"))
+    old = Table(DECISIONS.name, DECISIONS.key, columns)
+    pin = own.write(("subsets", "old"), stored.select(list(columns)), old)
+    own.train("rm_old", "abcd9999", pin, own.ids)
+    assert list(rows(own.home, "rm_old")) == list(rows(own.home, "rm"))
 
 
 def test_later_changes_do_not_change_the_answer(own):

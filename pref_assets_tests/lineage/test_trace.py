@@ -9,6 +9,7 @@ from pref_assets.home import Home
 from pref_assets.lineage.model import AmbiguousQueryError, Origin, UnknownQueryError
 from pref_assets.lineage.render import render, shorten
 from pref_assets.lineage.trace import trace
+from pref_assets.lineage.uses import uses
 from pref_assets.pairs.schema import FLAGS, PAIR_DUPLICATES
 from pref_assets_tests.lineage.conftest import URI
 
@@ -173,3 +174,13 @@ def test_what_the_audit_found_and_which_copies_were_dropped_for_it(small):
     assert f"  copies    dropped for it: {other}" in said
     (apart,) = trace(small.home, "p", other).pairs
     assert (apart.flags, apart.copies) == ([], [])
+
+
+def test_a_trace_and_the_uses_tell_of_another_label(own):
+    own.select("turned", own.ids, p_chosen=0.25, margin=1.5)
+    text = render(trace(own.home, "p", own.ids[0]))
+    assert "turned: kept (picked, rank 1, trains the other way round, label 0.75, margin 1.5)" in text
+    assert "all: kept (picked, rank 1)" in text
+    made = {use.name: use.made_from for use in uses(own.home, "p")}
+    assert made["turned"] == "chosen from 2 pairs, 2 relabelled, 2 of them the other way round"
+    assert made["all"] == "chosen from 2 pairs"

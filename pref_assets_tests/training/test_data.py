@@ -111,7 +111,40 @@ def test_training_rows_are_the_selected_pairs_with_texts():
         "p_chosen": 0.75,
         "weight": 0.5,
         "stage": 2,
+        "margin": None,
+        "swapped": False,
     }
+
+
+def relabelled(**decided):
+    decisions, *others = tables()
+    return training_rows(decisions.with_columns(**{k: pl.lit(v, pl.Float64) for k, v in decided.items()}), *others)
+
+
+def test_a_label_below_one_half_swaps_the_sides():
+    plain, turned = relabelled(), relabelled(p_chosen=0.25, margin=1.5)
+    assert turned["swapped"].to_list() == [True, True]
+    assert turned["p_chosen"].to_list() == [0.75, 0.75]
+    assert turned["margin"].to_list() == [1.5, 1.5]
+    for side, other in (("chosen", "rejected"), ("rejected", "chosen")):
+        assert turned[side].to_list() == plain[other].to_list()
+        assert turned[f"{side}_id"].to_list() == plain[f"{other}_id"].to_list()
+
+
+def test_a_label_of_the_selector_replaces_the_votes_and_none_keeps_them():
+    soft = relabelled(p_chosen=0.5)
+    assert soft["p_chosen"].to_list() == [0.5, 0.5]
+    assert not soft["swapped"].any()
+    assert soft["chosen_id"].to_list() == relabelled()["chosen_id"].to_list()
+    assert relabelled()["p_chosen"].to_list() == [0.75, 1.0]
+
+
+@pytest.mark.parametrize("bad", [1.5, -0.1, float("nan")])
+def test_a_label_that_is_no_probability_cannot_train(bad):
+    with pytest.raises(TrainingDataError, match=r"2 pairs cannot train: the selector's p_chosen is no probability"):
+        relabelled(p_chosen=bad)
+    with pytest.raises(TrainingDataError, match=r"2 pairs cannot train: the selector's margin is not finite"):
+        relabelled(margin=float("inf"))
 
 
 def test_rows_that_cannot_train_are_named():

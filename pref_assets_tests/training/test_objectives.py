@@ -1,6 +1,7 @@
 """DPO against worked numbers, its laws, and TRL."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -109,3 +110,24 @@ def test_soft_label_is_the_optimum_margin():
 def test_settings_without_meaning_are_refused(settings):
     with pytest.raises(ValueError):
         DPO(**settings)
+
+
+def with_margin(h, margin, p=1.0):
+    return replace(margin_pairs(h, p), margin=torch.tensor([margin], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("loss_type", ["sigmoid", "robust"])
+def test_a_margin_is_taken_from_the_difference_of_rewards(loss_type):
+    objective = DPO(loss_type=loss_type, label_smoothing=0.1)
+    for p in (1.0, 0.7):
+        demanding = objective.losses(with_margin(20.0, 1.5, p)).loss
+        assert float(demanding) == pytest.approx(loss(5.0, p, loss_type=loss_type, label_smoothing=0.1), rel=1e-12)
+        none = objective.losses(with_margin(20.0, 0.0, p)).loss
+        assert float(none) == loss(20.0, p, loss_type=loss_type, label_smoothing=0.1)
+
+
+@given(st.floats(-50, 50), st.floats(0, 1), st.floats(-5, 5))
+def test_swapping_sides_label_and_margin_changes_nothing(h, p, margin):
+    there = DPO().losses(with_margin(h, margin, p)).loss
+    back = DPO().losses(with_margin(-h, -margin, 1 - p)).loss
+    assert float(there) == pytest.approx(float(back), rel=1e-9, abs=1e-12)

@@ -182,6 +182,17 @@ def test_weights_scale_the_loss(tmp_path, rows, reference, logps):
     assert report.steps[0][1]["loss"] == pytest.approx(0.5 * np.log(2), abs=1e-4)
 
 
+def test_margins_raise_the_loss_and_are_refused_by_ipo(tmp_path, rows, reference, logps):
+    demanding = rows.with_columns(margin=pl.lit(8.0))
+    recorder = Recorder()
+    worker.run(make_job(tmp_path, demanding, reference, logps, epochs=1, batch_pairs=6), recorder)
+    # The untrained policy is the reference: every reward is zero, so the loss is log(1 + e^8).
+    assert recorder.steps[0][1]["loss"] == pytest.approx(8.000335, abs=1e-4)
+    job = make_job(tmp_path, demanding, reference, logps, objective={"type": "dpo", "loss_type": "ipo"})
+    with pytest.raises(TrainingDataError, match=r"6 pairs cannot train: the subset gives them a margin, but `ipo`"):
+        worker.run(job, Recorder())
+
+
 def test_only_the_last_layers_learn(tiny):
     model = adapted(load_causal_lm(tiny, "cpu"), Lora(last_layers=1, target_modules=("q_proj",)))
     names = [name for name, p in model.named_parameters() if p.requires_grad]

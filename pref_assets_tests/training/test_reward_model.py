@@ -1,6 +1,7 @@
 """Reward models: the Bradley-Terry oracle on tensors, training and invariance on a tiny encoder."""
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -61,6 +62,35 @@ def test_bradley_terry_by_hand():
     # Flipped labels are swapped sides, and the centre term is 0.5 * (2.5 + 1)^2 for the third pair.
     assert bradley_terry(rejected, chosen, 0 * ones).tolist() == pytest.approx(expected)
     assert float(bradley_terry(chosen, rejected, ones, 0.5)[2]) == pytest.approx(expected[2] + 6.125)
+
+
+def test_a_margin_is_demanded_of_the_chosen_side():
+    chosen, rejected = torch.tensor([2.0, 0.0]).double(), torch.tensor([0.0, 1.0]).double()
+    ones, margin = torch.ones(2).double(), torch.tensor([0.5, -2.0]).double()
+    # d - margin is 1.5 and 1.
+    assert bradley_terry(chosen, rejected, ones, margin=margin).tolist() == pytest.approx(
+        [0.2014132779827524, 0.3132616875182228]
+    )
+    assert torch.equal(bradley_terry(chosen, rejected, ones, margin=0 * margin), bradley_terry(chosen, rejected, ones))
+    mirrored = bradley_terry(rejected, chosen, 1 - 0.9 * ones, margin=-margin)
+    assert torch.allclose(mirrored, bradley_terry(chosen, rejected, 0.9 * ones, margin=margin))
+
+
+def test_a_soft_label_of_one_half_has_no_gradient_at_a_margin_of_zero():
+    chosen = torch.zeros(1, requires_grad=True)
+    bradley_terry(chosen, torch.zeros(1), torch.full((1,), 0.5)).sum().backward()
+    assert float(chosen.grad) == 0.0
+
+
+def test_margins_and_swapped_sides_reach_the_run(tmp_path, encoder):
+    rows = make_rows().with_columns(margin=pl.lit(8.0), swapped=pl.lit(True))
+    plain = worker.run(make_job(tmp_path, encoder, make_rows(), epochs=1), Recorder())
+    result = worker.run(make_job(tmp_path, encoder, rows, epochs=1), Recorder())
+    manifest = read_manifest(result["folder"])
+    assert (manifest.run["swapped_pairs"], manifest.run["pairs_with_margin"]) == (6, 6)
+    assert result["version"] != plain["version"]
+    # At rewards near zero the loss is about log(1 + e^8) in place of log 2.
+    assert result["metrics"]["loss"] > 4 > 1 > plain["metrics"]["loss"]
 
 
 def test_training_learns_the_pairs(trained, rows):

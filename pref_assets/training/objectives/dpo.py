@@ -17,7 +17,8 @@ LossType = Literal["sigmoid", "robust", "ipo"]
 class PairTensors:
     """What an objective sees of n pairs; every tensor has shape (n,).
 
-    Log-probabilities are sums over completion tokens in nats; ``p_chosen`` is what the votes say.
+    Log-probabilities are sums over completion tokens in nats; ``p_chosen`` is what the votes say, or the selector;
+    ``margin`` is by how much the implicit reward of the chosen side should be the larger one, 0 where nothing says so.
     """
 
     chosen: "torch.Tensor"
@@ -27,6 +28,7 @@ class PairTensors:
     n_chosen: "torch.Tensor"
     n_rejected: "torch.Tensor"
     p_chosen: "torch.Tensor"
+    margin: "torch.Tensor | float" = 0.0
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,10 @@ class DPO(Settings):
         return self
 
     def losses(self, pairs: PairTensors) -> PairLosses:
-        """Loss and implicit rewards of each pair."""
+        """Loss and implicit rewards of each pair.
+
+        ``ipo`` has a target margin of its own, 1 / (2 beta), and looks at no other.
+        """
         return dpo_losses(pairs, self.beta, self.loss_type, self.label_smoothing, self.soft_labels)
 
 
@@ -74,11 +79,11 @@ def dpo_losses(
 
     With r = log pi - log ref, h = r_chosen - r_rejected, e = ``label_smoothing`` and S the logistic function:
 
-    * ``sigmoid``: l(h) = -(1-e) log S(beta h) - e log S(-beta h)
-    * ``robust``: l(h) = [-(1-e) log S(beta h) + e log S(-beta h)] / (1 - 2e)
-    * ``ipo``: l(h) = (h - 1/(2 beta))^2, with r divided by the number of completion tokens
+    * ``sigmoid``: l(z) = -(1-e) log S(z) - e log S(-z), z = beta h - margin (arXiv:2402.10571 calls it an offset)
+    * ``robust``: l(z) = [-(1-e) log S(z) + e log S(-z)] / (1 - 2e)
+    * ``ipo``: l(h) = (h - 1/(2 beta))^2, with r divided by the number of completion tokens, without a margin
 
-    The loss is p l(h) + (1-p) l(-h), p = ``p_chosen``, or l(h) without ``soft_labels``.
+    The loss is p l(z) + (1-p) l(-z), p = ``p_chosen``, or l(z) without ``soft_labels``.
 
     Args:
         pairs: tensors of shape (n,).
@@ -93,7 +98,8 @@ def dpo_losses(
         right, wrong = (h - 1 / (2 * beta)) ** 2, (h + 1 / (2 * beta)) ** 2
     else:
         e = label_smoothing
-        plain, flipped = -logsigmoid(beta * (chosen - rejected)), -logsigmoid(beta * (rejected - chosen))
+        z = beta * (chosen - rejected) - pairs.margin
+        plain, flipped = -logsigmoid(z), -logsigmoid(-z)
         if loss_type == "robust":
             right, wrong = ((1 - e) * plain - e * flipped) / (1 - 2 * e), ((1 - e) * flipped - e * plain) / (1 - 2 * e)
         else:
