@@ -22,6 +22,7 @@ from pref_assets.selection.fifa import Fifa
 from pref_assets.selection.flip_filter import FlipFilter
 from pref_assets.selection.flip_model import FlipModel
 from pref_assets.selection.gumbel_top_k import GumbelTopK
+from pref_assets.selection.hybrid_route import HybridRoute
 from pref_assets.selection.k_center import KCenter
 from pref_assets.selection.length_balanced import LengthBalanced
 from pref_assets.selection.mates import Mates
@@ -76,7 +77,8 @@ SelectorConfig = Annotated[
     | FacilityLocation
     | Stratified
     | MPOSplit
-    | LengthBalanced,
+    | LengthBalanced
+    | HybridRoute,
     Field(discriminator="type"),
 ]
 
@@ -101,6 +103,7 @@ __all__ = [
     "FlipFilter",
     "FlipModel",
     "GumbelTopK",
+    "HybridRoute",
     "KCenter",
     "LengthBalanced",
     "MMRLHFResample",

@@ -75,9 +75,7 @@ class Stratified(Budgeted):
             return sources_of(candidates)
         if self.by == "strength":
             if len(candidates) and not candidates["strength"].count():
-                raise ValueError(
-                    "stratified: no train pair has a strength; its source does not say, so use another `by`"
-                )
+                raise ValueError("stratified: no train pair has a strength, its source does not say; use another `by`")
             return bins_of(candidates["strength"], self.bins)
         if self.by == "length":
             lengths = lengths_of(pool, candidates, "characters")
