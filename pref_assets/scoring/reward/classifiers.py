@@ -142,7 +142,8 @@ def conversation(tokenizer: Any, turns: Sequence[Mapping[str, str]], max_length:
             f"the reward model's chat template does not show the function {unseen[0]!r}, which is on offer or called"
         )
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    end = len(tokenizer(before, add_special_tokens=False)["input_ids"]) - 1 if text.startswith(before) else -1
+    asked = tokenizer(before, add_special_tokens=False)["input_ids"]
+    end = len(asked) - 1 if ids[: len(asked)] == asked else -1
     cut = max(0, len(ids) - max_length)
     if not cut:
         return Conversation(tuple(ids), end, truncated=False)

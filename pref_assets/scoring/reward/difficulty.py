@@ -25,8 +25,8 @@ class RefDifficulty(Scorer):
     ``score`` is c in nats: hard pairs first; rank by ``ref_log_ratio`` (-c) for easy ones first. ``details``:
     ``ref_log_ratio``; ``flip_threshold_loss``, the DPO loss at which the policy starts to rank the pair right;
     ``max_repairable``, the largest c that the optimal policy turns at the share of votes p_chosen; ``ideal_log_ratio``
-    of that policy, and ``ideal_correct`` (1, 0, or .5 for a tie); ``rank_correct`` of the reference, plain, and
-    ``rank_correct_ln``, per token, both with ties of .01 nats as .5.
+    of that policy, and ``ideal_correct`` (1, 0, or .5 for a tie); ``rank_correct`` of the reference, with
+    differences up to .01 nats as .5, and ``rank_correct_ln``, per token.
 
     ``category``: ``right`` (the reference ranks the pair right or even), ``repairable`` (wrongly, by no more than
     ``max_repairable``), ``out_of_reach``. With one vote a pair, p_chosen is 1 and ``certain`` decides what is within
@@ -70,7 +70,7 @@ class RefDifficulty(Scorer):
             ideal_log_ratio=pl.Series(repair - c),
             ideal_correct=pl.Series(0.5 * (1 + np.sign(repair - c))),
             rank_correct=rank_correct(pl.col("logp_chosen") - pl.col("logp_rejected"), TIE),
-            rank_correct_ln=rank_correct(per_token, TIE),
+            rank_correct_ln=rank_correct(per_token, 0),
         )
         return pair_scores(scored, DETAILS)
 

@@ -34,9 +34,9 @@ class ImplicitReward(MeasuredScorer):
     et al., "Direct Preference Optimization", arXiv 2305.18290, section 4).
 
     ``score`` is the margin between the sides. ``details``: the log-ratios and the policy's own log-probabilities, in
-    nats; ``dpo_loss``, -log S(margin); ``rank_correct``, whether the policy finds the chosen side likelier, plain and
-    per token (``_ln``), ties of .01 nats as .5. ``category``: ``trained_on`` when the policy learned from this very
-    pair, so its reward vouches for the label, else ``unseen``.
+    nats; ``dpo_loss``, -log S(margin); ``rank_correct``, whether the policy finds the chosen side likelier (differences
+    up to .01 nats count .5), and ``rank_correct_ln``, the same per token. ``category``: ``trained_on`` when the policy
+    learned from this very pair, so its reward vouches for the label, else ``unseen``.
 
     The policy's log-probabilities are those that `ranking_accuracy` stores: measured once for both. Choice: the
     reference must be the one that the policy started from; another would mix training with the distance of two bases.
@@ -149,7 +149,7 @@ class ImplicitReward(MeasuredScorer):
             score_rejected=rejected,
             dpo_loss=_softplus(rejected - chosen),
             rank_correct=rank_correct(pl.col("logp_chosen") - pl.col("logp_rejected"), TIE),
-            rank_correct_ln=rank_correct(per_token[0] - per_token[1], TIE),
+            rank_correct_ln=rank_correct(per_token[0] - per_token[1], 0),
             category=pl.when(seen).then(pl.lit(TRAINED_ON)).otherwise(pl.lit(UNSEEN)),
         )
         return pair_scores(frame, DETAILS)

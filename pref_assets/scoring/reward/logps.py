@@ -32,5 +32,5 @@ def complete(frame: pl.DataFrame, source: str) -> pl.DataFrame:
 
 
 def rank_correct(margin: pl.Expr, tie: float) -> pl.Expr:
-    """1 where the margin is positive, 0 where it is negative, .5 where it is smaller than ``tie``."""
-    return pl.when(margin.abs() < tie).then(0.5).otherwise((margin > 0).cast(pl.Float64))
+    """1 where the margin is positive, 0 where it is negative, .5 where it is no larger than ``tie``."""
+    return pl.when(margin.abs() <= tie).then(0.5).otherwise((margin > 0).cast(pl.Float64))
