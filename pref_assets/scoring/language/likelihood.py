@@ -65,6 +65,13 @@ def logps_and_entropies(logits: "torch.Tensor", targets: "torch.Tensor") -> "tor
     """Log-probability of each target and entropy of the distribution it was drawn from, (tokens, 2), in nats."""
     import torch
 
-    logps = logits.log_softmax(-1)
-    entropies = torch.special.entr(logps.exp()).sum(-1)
-    return torch.stack([logps.gather(-1, targets[:, None])[:, 0], entropies], dim=-1)
+    found = []
+    # A part at a time: several copies of a whole batch's logits would be most of the memory.
+    for part, wanted in zip(logits.split(_PART), targets.split(_PART), strict=True):
+        logps = part.log_softmax(-1)
+        entropies = torch.special.entr(logps.exp()).sum(-1)
+        found.append(torch.stack([logps.gather(-1, wanted[:, None])[:, 0], entropies], dim=-1))
+    return torch.cat(found)
+
+
+_PART = 256
