@@ -81,8 +81,9 @@ class HashedNgrams:
         """Buckets and the text of each, a bounded number of whole texts at a time."""
         for buckets, offsets in zip(self.buckets, self.offsets, strict=True):
             for first, last in spans(offsets):
-                owner = np.repeat(np.arange(first, last), np.diff(offsets[first : last + 1]))
-                yield buckets[offsets[first] : offsets[last]], owner
+                if offsets[last] > offsets[first]:
+                    owner = np.repeat(np.arange(first, last), np.diff(offsets[first : last + 1]))
+                    yield buckets[offsets[first] : offsets[last]], owner
 
 
 def tokens(texts: pl.Series) -> Tokens:
@@ -178,7 +179,7 @@ def _buckets_of(ngrams: pl.Series, buckets: int) -> NDArray[np.uint32]:
     """(n,) SHA-256 of each n-gram modulo ``buckets``."""
     sha256 = hashlib.sha256
     digests = b"".join([sha256(ngram).digest() for ngram in ngrams.cast(pl.Binary).to_list()])
-    limbs = np.frombuffer(digests, dtype=f">u{_BYTES}").reshape(len(ngrams), -1)
+    limbs = np.frombuffer(digests, dtype=f">u{_BYTES}").reshape(len(ngrams), hashlib.sha256().digest_size // _BYTES)
     found = np.zeros(len(ngrams), dtype=np.uint64)
     for limb in limbs.T:
         found = (found << np.uint64(_LIMB) | limb.astype(np.uint64)) % np.uint64(buckets)
