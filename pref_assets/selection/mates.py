@@ -1,9 +1,11 @@
 """A sample that prefers influential pairs."""
 
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from pydantic import Field
 
 from pref_assets.pool import Pool
@@ -11,6 +13,8 @@ from pref_assets.selection.base import decide, ranked
 from pref_assets.selection.budget import Budgeted
 from pref_assets.selection.gumbel_top_k import gumbel_keys
 from pref_assets.settings import ScoresName
+
+Floats = NDArray[np.float64]
 
 
 class Mates(Budgeted):
@@ -43,12 +47,7 @@ class Mates(Budgeted):
             ValueError: a train pair has no finite score, or the budget is larger than the pool.
         """
         scored = pool.scored(self.scores, self.column).rename({"score": "value"})
-        logits = scored["value"].to_numpy().astype(np.float64)
-        if self.standardized and len(logits):
-            spread = logits.std()
-            logits = (logits - logits.mean()) / (spread if spread > 0 else 1.0)
-        logits = logits if self.better == "higher" else -logits
-        keys = gumbel_keys(scored["pair_id"], logits, self.temperature, self.seed, "mates")
+        keys = self.keys(scored["pair_id"], scored["value"].to_numpy().astype(np.float64))
         order = ranked(scored.with_columns(score=pl.Series(keys)), self.seed).select("pair_id", score="value")
         selected = pl.Series(self.take(pool, order["pair_id"].to_list()), dtype=pl.Boolean)
         reason = (
@@ -57,3 +56,13 @@ class Mates(Budgeted):
             .otherwise(pl.lit("over_budget: not drawn"))
         )
         return decide(pool, order.with_columns(selected=selected).with_columns(reason=reason))
+
+    def keys(self, pair_ids: Iterable[str], influence: Floats) -> Floats:
+        """Influence with noise drawn from each id, (n,): the largest are the sample."""
+        logits = influence
+        if self.standardized and len(logits):
+            spread = logits.std()
+            logits = (logits - logits.mean()) / (spread if spread > 0 else 1.0)
+        return gumbel_keys(
+            pair_ids, logits if self.better == "higher" else -logits, self.temperature, self.seed, "mates"
+        )
