@@ -63,14 +63,16 @@ def held_out(pairs: pl.DataFrame, completions: pl.DataFrame, truth: pl.DataFrame
         "rejected_id",
         (pl.col("chosen_length") - pl.col("rejected_length")).alias("length_difference"),
     )
-    return _with_truth(test, TRUTH.to_frame() if truth is None else truth).sort("pair_id")
+    return with_truth(test, TRUTH.to_frame() if truth is None else truth).sort("pair_id")
 
 
 def _prefixed(frame: pl.DataFrame, side: str) -> pl.DataFrame:
     return frame.rename({name: f"{side}_{name}" for name in frame.columns})
 
 
-def _with_truth(test: pl.DataFrame, truth: pl.DataFrame) -> pl.DataFrame:
+def with_truth(test: pl.DataFrame, truth: pl.DataFrame) -> pl.DataFrame:
+    """What a ``TRUTH`` frame says of pairs (pair_id, group, chosen_id, rejected_id, length_difference), in the columns
+    that ``held_out`` describes."""
     completions = (
         truth.drop_nulls("completion_id")
         .group_by(id="completion_id")

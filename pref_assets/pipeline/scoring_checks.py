@@ -1,5 +1,6 @@
 """Whether the numbers of a model depend on what else was in the batch, its order or its padding: they must not."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
@@ -14,6 +15,7 @@ from pref_assets.pipeline.spec import PipelineSpec
 from pref_assets.resources.compute import Compute
 from pref_assets.scoring import MeasuredScorer
 
+NAME = "scores_do_not_depend_on_batching"
 MEASURED_AGAIN = 16
 """Items, of all sizes, measured again to see whether batching matters."""
 TOLERANCE = 1e-3
@@ -23,25 +25,39 @@ TOLERANCE = 1e-3
 def measuring_changes_nothing(spec: PipelineSpec, name: str, settings: MeasuredScorer) -> dg.AssetChecksDefinition:
     """The check that items measured alone, in another order, get the numbers that the store holds."""
 
-    @dg.asset_check(
-        asset=asset_key(spec.name, "scores", name),
-        name="scores_do_not_depend_on_batching",
-        description=f"{MEASURED_AGAIN} items of all sizes get the same numbers alone and in reverse order as in "
-        f"padded batches, to {TOLERANCE:g}.",
-        blocking=True,
-        additional_ins=pool_inputs(spec, settings),
+    asset = asset_key(spec.name, "scores", name)
+    ins = pool_inputs(spec, settings)
+
+    # A check of many inputs takes them by keyword only in this form.
+    @dg.multi_asset_check(
+        name="__".join([*asset.path, "batching"]),
+        specs=[
+            dg.AssetCheckSpec(
+                NAME,
+                asset=asset,
+                description=f"{MEASURED_AGAIN} items of all sizes get the same numbers alone and in reverse order as "
+                f"in padded batches, to {TOLERANCE:g}.",
+                blocking=True,
+                additional_deps=[each.key for each in ins.values() if each.key is not None],
+            )
+        ],
+        ins=ins,
         pool=GPU_POOL,
     )
     def scores_do_not_depend_on_batching(
         context: dg.AssetCheckExecutionContext, compute: Compute, home: dg.ResourceParam[Home], **inputs: Any
-    ) -> dg.AssetCheckResult:
+    ) -> Iterator[dg.AssetCheckResult]:
         pool = pool_of(home, inputs)
         items = of_all_sizes(settings.items(pool), MEASURED_AGAIN)
         if items.is_empty():
-            return dg.AssetCheckResult(passed=True, metadata=bounded(series({"items": 0})))
+            yield dg.AssetCheckResult(
+                asset_key=asset, check_name=NAME, passed=True, metadata=bounded(series({"items": 0}))
+            )
+            return
         done = compute.run(context, measuring_job(home, settings, pool, "measured_alone", items))
         numbers = series({each: done[each] for each in ("items", "largest_difference")})
-        return dg.AssetCheckResult(passed=done["largest_difference"] <= TOLERANCE, metadata=bounded(numbers))
+        passed = done["largest_difference"] <= TOLERANCE
+        yield dg.AssetCheckResult(asset_key=asset, check_name=NAME, passed=passed, metadata=bounded(numbers))
 
     return scores_do_not_depend_on_batching
 

@@ -3,18 +3,18 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar
 
 import polars as pl
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints
 
 from pref_assets.clustering import ClustererConfig
 from pref_assets.pairs.schema import TRIALS
 from pref_assets.pool import Pool
 from pref_assets.proving.trial import Bench
 from pref_assets.proving.worlds import PLANTED, PlantedWorld
-from pref_assets.scoring import MeasuredScorer, RewardModelConfig, ScorerConfig
-from pref_assets.selection import Selector, SelectorConfig
+from pref_assets.scoring import MeasuredScorer, RewardModelConfig, Scorer, ScorerConfig
+from pref_assets.selection import Selector, SelectorConfig, Sequence
 from pref_assets.selection.budget import Budget, BudgetField
 from pref_assets.settings import Settings
 
@@ -55,18 +55,9 @@ class ProvingSpec(Settings):
     reward_models: dict[Name, RewardModelConfig] = Field(default_factory=dict)
     """Heads that scorers use."""
     scores: dict[Name, ScorerConfig] = Field(default_factory=dict)
-    """Scores that selectors use; those that a model or a server measures have nothing to read here."""
+    """Scores that selectors use; those that are measured are measured in this process, and nothing is stored."""
     subsets: dict[Name, SelectorConfig] = Field(min_length=1)
     """The selectors and cleaners on trial."""
-
-    @model_validator(mode="after")
-    def _nothing_is_measured(self) -> Self:
-        measured = [name for name, settings in self.scores.items() if isinstance(settings, MeasuredScorer)]
-        if measured:
-            raise ValueError(
-                f"scores {', '.join(measured)}: these ask a model or a server, which a planted world does not have"
-            )
-        return self
 
     def of_method(self, method: str) -> "ProvingSpec":
         """The same with one method, and no more entries than it needs: what its trials depend on."""
@@ -109,7 +100,7 @@ class Ground:
             elif stage == "reward_models":
                 self._computed[key] = settings.fit(pool.pairs, pool.embeddings[settings.embeddings])
             else:
-                self._computed[key] = settings.score(pool)
+                self._computed[key] = _scored(settings, pool)
         return self._computed[key]
 
 
@@ -136,20 +127,51 @@ def trials(spec: ProvingSpec, method: str) -> pl.DataFrame:
             for seed in spec.seeds:
                 ground = _ground(world.model_copy(update={"flips": flips}), seed, spec.l2, spec.draws)
                 pool = ground.pool_for(spec, settings)
-                for budget, tried in budgeted(settings, spec.budgets, seed):
+                for budget, tried in budgeted(settings, spec.budgets, seed, len(pool.candidates())):
                     head = {"method": method, "type": settings.type, "budget": budget, "world": name}
                     rows += tried_rows({**head, "flips": flips, "seed": seed}, ground.bench, pool, tried)
     return TRIALS.frame(rows)
 
 
-def budgeted(settings: Selector, budgets: list[Budget], seed: int) -> Iterator[tuple[str, Selector]]:
-    """The selector with each budget and the seed; as it is, where it decides by itself how much to keep."""
+def budgeted(settings: Selector, budgets: list[Budget], seed: int, candidates: int) -> Iterator[tuple[str, Selector]]:
+    """The selector with the seed and each budget, a share as the number of pairs it is of all candidates; of a
+    sequence the last step has the budget. Cleaners, whose budget may be left out, come without one too."""
     seeded = settings.model_copy(update={"seed": seed})
-    if not isinstance(getattr(seeded, "budget", None), Budget):
+    inner = seeded.steps[-1] if isinstance(seeded, Sequence) else seeded
+    takes_one = "budget" in type(inner).model_fields
+    if not takes_one or getattr(inner, "budget", None) is None:
         yield OWN, seeded
-        return
-    for budget in budgets:
-        yield str(budget.text()), seeded.model_copy(update={"budget": budget})
+    for budget in budgets if takes_one else ():
+        counted = budget if budget.tokens is not None else Budget(count=budget.resolve(candidates))
+        limited = inner.model_copy(update={"budget": counted})
+        if isinstance(seeded, Sequence):
+            yield str(budget.text()), seeded.model_copy(update={"steps": [*seeded.steps[:-1], limited]})
+        else:
+            yield str(budget.text()), limited
+
+
+def _scored(settings: Scorer, pool: Pool) -> pl.DataFrame:
+    """The scores of a pool; what has to be measured is measured here and now."""
+    if not isinstance(settings, MeasuredScorer):
+        return settings.score(pool)
+    items, measured = settings.items(pool), list[pl.DataFrame]()
+    if items.is_empty():
+        return settings.combine(pool, items)
+    settings.measure(items, settings.sources(pool), measured.append, Silent())
+    return settings.combine(pool, items.select("id").join(pl.concat(measured), on="id", maintain_order="left"))
+
+
+class Silent:
+    """A reporter that keeps quiet."""
+
+    def log(self, message: str) -> None:
+        pass
+
+    def progress(self, done: int, total: int, unit: str) -> None:
+        pass
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        pass
 
 
 def tried_rows(head: dict[str, Any], bench: Bench, pool: Pool, method: Selector) -> list[dict[str, Any]]:

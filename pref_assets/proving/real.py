@@ -9,6 +9,7 @@ from pydantic import Field
 from pref_assets.pairs.schema import TRIALS
 from pref_assets.pool import Pool, seeded_uniform
 from pref_assets.proving.ground import budgeted, tried_rows
+from pref_assets.proving.known import known_truth
 from pref_assets.proving.trial import Bench
 from pref_assets.selection import SelectorConfig
 from pref_assets.selection.budget import BudgetField
@@ -39,6 +40,9 @@ class Trials(Settings):
     """Penalty of the head, |w|^2 / 2 against the summed loss."""
     draws: int = Field(default=10, ge=1)
     """Random subsets of the same size that the control is the mean of."""
+    truth: str | None = None
+    """Truth files of the pairs (path, glob or `package://…`), where faults were planted on purpose: accuracy is then
+    against the true label, and the oracle and the faults found are measured too."""
 
     def tried(self, subsets: Mapping[str, SelectorConfig]) -> dict[str, SelectorConfig]:
         """The selectors on trial, of those of the pipeline."""
@@ -51,11 +55,13 @@ class Trials(Settings):
             ValueError: there are no train or no test pairs.
         """
         rows: list[dict[str, Any]] = []
+        truth = None if self.truth is None else known_truth(pool, self.truth)
         for seed in self.seeds:
             part = self._part(pool, seed)
-            bench = Bench(part, self.embeddings, seed, l2=self.l2, draws=self.draws)
+            bench = Bench(part, self.embeddings, seed, truth, self.l2, self.draws)
+            candidates = len(part.candidates())
             for name, settings in self.tried(subsets).items():
-                for budget, method in budgeted(settings, self.budgets, seed):
+                for budget, method in budgeted(settings, self.budgets, seed, candidates):
                     head = {"method": name, "type": settings.type, "budget": budget, "world": world, "seed": seed}
                     rows += tried_rows(head, bench, part, method)
         return TRIALS.frame(rows)

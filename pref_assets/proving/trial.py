@@ -85,18 +85,19 @@ class Bench:
             yield np.argsort(self._hash(f"control {draw}"))[:n]
 
     def _learnt(
-        self, rows: Rows, label: Floats, weight: Floats | None = None, margin: Floats | None = None
+        self, rows: Rows, p_chosen: Floats, weights: Floats | None = None, margins: Floats | None = None
     ) -> dict[str, float]:
-        ones, zeros = np.ones(len(rows)), np.zeros(len(rows))
+        weights = np.ones(len(rows)) if weights is None else weights
         head = fit_head(
-            self._train[rows], label, ones if weight is None else weight, zeros if margin is None else margin, self.l2
+            self._train[rows], p_chosen, weights, np.zeros(len(rows)) if margins is None else margins, self.l2
         )
-        margins = self._test @ head
-        right = np.where(margins == 0, 0.5, (margins > 0).astype(float))
-        found = {"accuracy": float(right @ self._test_weight)}
+        scores = self._test @ head
+        label, weight = self._test_label
+        right = np.where(scores == 0, 0.5, ((scores > 0) == label).astype(float))
+        found = {"accuracy": float(right @ weight)}
         if self._test_topic is not None:
-            means = [right[self._test_topic == topic].mean() for topic in np.unique(self._test_topic)]
-            found["accuracy_topics"] = float(np.mean(means))
+            parts = [self._test_topic == topic for topic in np.unique(self._test_topic[weight > 0])]
+            found["accuracy_topics"] = float(np.mean([np.average(right[part], weights=weight[part]) for part in parts]))
         return found
 
     def _coverage(self, rows: Rows) -> float:
@@ -150,10 +151,17 @@ class Bench:
         return margin_vectors(self._held_out, self.pool.embeddings[self.embeddings])
 
     @cached_property
-    def _test_weight(self) -> Floats:
-        """How far each label is from a tie, summing to 1: a tie says nothing of accuracy."""
+    def _test_label(self) -> tuple[NDArray[np.bool_], Floats]:
+        """Whether the chosen side of each test pair is the better one, and weights that sum to 1: how far the label is
+        from a tie, which says nothing of accuracy. The truth is the label where it is known."""
         weight = np.abs(2 * self._held_out["p_chosen"].to_numpy() - 1)
-        return np.asarray(weight / weight.sum())
+        right = np.ones(len(weight), dtype=bool)
+        if self.truth is not None:
+            known = self._held_out.select("pair_id").join(self.truth, on="pair_id", how="left", maintain_order="left")
+            right, weight = ~known["flip"].to_numpy(), np.where(known["tie"].to_numpy(), 0.0, 1.0)
+        if not weight.any():
+            raise ValueError("a trial needs test pairs that are no ties")
+        return right, np.asarray(weight / weight.sum())
 
     @cached_property
     def _chosen(self) -> NDArray[np.float32]:
