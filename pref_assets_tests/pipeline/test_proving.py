@@ -77,7 +77,6 @@ def test_an_entry_is_known_by_what_it_is_made_of() -> None:
             "known: planted",
         ),
         ({"worlds": {"w": {"flps": 0.1}}}, "worlds.w.flps: unknown field"),
-        ({"scores": {"lm": {"type": "likelihood"}}}, "a model or a server"),
     ],
 )
 def test_a_wrong_file_says_what_is_wrong(changes: dict[str, Any], expected: str) -> None:
