@@ -7,14 +7,17 @@ Run ``python -m pref_assets.documentation docs``; a test fails when a page is ou
 import inspect
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
+from pref_assets.evidence import HEADER, evidence
 from pref_assets.pairs.readers import Source, SourceConfig
 from pref_assets.pipeline.spec import BLOCKS, PipelineSpec
 from pref_assets.settings import Settings
 
+DOCS = Path(__file__).parent.parent / "docs"
+"""Where results of trials lie beside the pages."""
 METHODS = """# Methods
 
 Generated from the code by `python -m pref_assets.documentation docs`. One section a block of the pipeline file, one
@@ -39,10 +42,11 @@ _BLOCKS_ELSEWHERE = {"sources": "The formats and their settings: [formats.md](fo
 
 def methods_page() -> str:
     """The whole page of methods, Markdown."""
-    parts = [METHODS, *_section("pairs", [type(PipelineSpec.model_fields["pairs"].default)])]
+    measured = evidence(DOCS)
+    parts = [METHODS, *_section("pairs", [type(PipelineSpec.model_fields["pairs"].default)], measured)]
     for block in BLOCKS:
         classes = [] if block in _BLOCKS_ELSEWHERE else list(_classes(PipelineSpec.model_fields[block].annotation))
-        parts += _section(block, classes)
+        parts += _section(block, classes, measured)
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -99,7 +103,7 @@ def _has_way_back(each: type[Source]) -> bool:
     return each.row is not Source.row
 
 
-def _section(block: str, classes: list[type[Settings]]) -> Iterator[str]:
+def _section(block: str, classes: list[type[Settings]], measured: Mapping[tuple[str, str], list[str]]) -> Iterator[str]:
     yield f"\n## {block}\n\n{PipelineSpec.model_fields[block].description or ''}"
     if block in _BLOCKS_ELSEWHERE:
         yield f"\n{_BLOCKS_ELSEWHERE[block]}"
@@ -107,6 +111,9 @@ def _section(block: str, classes: list[type[Settings]]) -> Iterator[str]:
         yield f"\n### `{_name(each)}`\n\n{inspect.getdoc(each) or ''}\n\n{_TABLE}"
         yield from _rows(each, ())
         yield from _inner(each, {each})
+        if (block, _name(each)) in measured:
+            yield f"\n**On trial** (see [proving_ground.md](proving_ground.md)):\n\n{HEADER}"
+            yield from measured[(block, _name(each))]
 
 
 def _inner(each: type[Settings], known: set[type[Settings]]) -> Iterator[str]:
