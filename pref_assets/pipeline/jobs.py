@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 CURATED = (
     *("pairs", "reports/data_card", "reports/bias"),
-    *("embeddings", "clusters", "reward_models", "scores", "subsets"),
+    *("embeddings", "clusters", "reward_models", "scores", "subsets", "reports/map"),
 )
 TRAINED = ("reference_logps", "checkpoints")
 EVALUATED = ("evaluations", "reports/leaderboard", "trials")
@@ -74,4 +74,5 @@ def _stages(spec: PipelineSpec) -> set[str]:
     """Stages, and single assets of the reports, that there are."""
     blocks = {block for block, _, _ in spec.entries()} - {"sources"}
     always = {"pairs", "reports/data_card", "reports/bias"}
+    always |= {"reports/map"} if spec.clusters else set()
     return blocks | always | ({"reports/leaderboard"} if spec.evaluations else set())

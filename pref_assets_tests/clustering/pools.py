@@ -30,7 +30,7 @@ def vector_pool(
 
 
 def preferences(n: int, d: int = 16, flipped: float = 0.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Chosen and rejected vectors (n, d), ordered by a linear reward but for a share ``flipped``; and which those are."""
+    """Chosen and rejected vectors (n, d), ordered by a linear reward but for a share ``flipped``; and those."""
     rng = np.random.default_rng(seed)
     reward = rng.normal(size=d)
     first, second = rng.normal(size=(2, n, d))
