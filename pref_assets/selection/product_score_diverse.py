@@ -41,10 +41,12 @@ class ProductScoreDiverse(Budgeted):
         """Decisions for the pool.
 
         Raises:
-            ValueError: a pair has no finite factor, or one outside [0, 1]; a train pair has no finite vector; fewer
+            ValueError: a train pair has no finite factor, one outside [0, 1], or no finite vector; fewer
                 pairs have a positive product than the budget asks.
         """
-        candidates = pool.candidates().join(product(pool, self.factors), on="pair_id", maintain_order="left")
+        candidates = pool.candidates()
+        graded = product(pool.only(candidates["pair_id"]), self.factors)
+        candidates = candidates.join(graded, on="pair_id", maintain_order="left")
         order = ranked(candidates, self.seed).with_columns(eligible=pl.col("score") > 0)
         count = min(self.most(pool), int(order["eligible"].sum()))
         good = order.filter("eligible")
