@@ -9,7 +9,7 @@ Floats = NDArray[np.float32]
 Gains = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
-SAME = 1e-10  # gains nearer than this share of n are equal; sums taken in another order differ by less
+SAME = 1e-6  # gains nearer than this are equal: float32 cosines cannot tell them apart
 BLOCK = 256  # rows whose change is worked out at once; bounds memory, changes no result
 
 
@@ -68,7 +68,7 @@ def _greedy(gains: Gains, count: int, take: Callable[[int], None]) -> tuple[Rows
     added = np.empty(count)
     for place in range(count):
         row = int(gains.argmax())
-        row = int((gains >= gains[row] - SAME * len(gains)).argmax())
+        row = int((gains >= gains[row] - SAME).argmax())
         picks[place], added[place] = row, max(gains[row], 0.0)
         take(row)
         gains[row] = -np.inf
