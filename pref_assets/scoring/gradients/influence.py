@@ -45,14 +45,17 @@ class Influence(InfluenceScorer):
     projection. The head is fitted on all train pairs, as the question is what leaving one out would change; details:
     ``leave_one_out``, the same after a Newton step on the objective without the pair (self-leverage taken out), and
     ``self_influence`` = g' H^-1 g, large for pairs that nothing else supports. Only train pairs have numbers; `test`
-    pairs are never looked at. O(n · d^2 + d^3).
+    pairs are never looked at. Where the trusted pairs are no cleaner than many train pairs, g_ref is close to zero at
+    the optimum, and influence is noise; trusted labels of better quality, or a large `l2` (a head that has learnt
+    little, as early in training), keep it telling. O(n · d^2 + d^3).
     """
 
     type: Literal["influence"] = "influence"
     embeddings: EmbeddingsName
     """Embeddings of the completions, prompt included."""
     l2: float = Field(default=1.0, gt=0)
-    """Weight of |w|^2 / 2 against the summed loss of the head; part of the Hessian."""
+    """Weight of |w|^2 / 2 against the summed loss of the head; part of the Hessian. From about the number of pairs on,
+    the head has hardly left zero."""
     damping: float = Field(default=0.0, ge=0)
     """Added to the Hessian's diagonal beyond `l2`."""
 
