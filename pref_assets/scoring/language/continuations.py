@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pref_assets.training.data import Encoded
-from pref_assets.training.logprobs import completion_logps, shares_prompts, token_logps
+from pref_assets.training.data import Encoded, buckets
+from pref_assets.training.logprobs import sequence_logps, shares_prompts, token_logps
 
 Ids = Sequence[int]
 
@@ -18,15 +18,14 @@ def continuation_logps(
 ) -> NDArray[np.float64]:
     """Sum of log p(token | text, earlier tokens) of every continuation of every text, in nats.
 
-    The continuations stand in one row behind their text where the architecture allows (`logprobs.shares_prompts`);
-    elsewhere they continue from its cached keys and values. Either way a text is read once, or once for each
-    ``batch_tokens`` tokens of continuations.
+    A text is read once. Its continuations stand in one row behind it where the architecture allows
+    (`logprobs.shares_prompts`); elsewhere they continue from its cached keys and values.
 
     Args:
         model: a causal language model.
         texts: ``n`` token sequences of at least two tokens.
         continuations: ``k`` sequences of at least one token.
-        batch_tokens: tokens, padding included, that go through the model together.
+        batch_tokens: tokens, padding included, that go through the model together; a row above it goes alone.
 
     Returns:
         Shape (n, k).
@@ -38,8 +37,21 @@ def continuation_logps(
         raise ValueError("a text needs two tokens and a continuation one")
     if not shares_prompts(model):
         return np.array([_from_cache(model, text, continuations, batch_tokens) for text in texts])
-    encoded = [Encoded((*text, *each), len(text), truncated=False) for text in texts for each in continuations]
-    return completion_logps(model, encoded, batch_tokens)[0].reshape(len(texts), len(continuations))
+    return _in_rows(model, texts, continuations, batch_tokens)
+
+
+def _in_rows(model: Any, texts: Sequence[Ids], continuations: Sequence[Ids], batch_tokens: int) -> NDArray[np.float64]:
+    """The numbers of all texts, (n, k), a row of the model's input for each."""
+    import torch
+
+    found = np.zeros((len(texts), len(continuations)))
+    k, total = len(continuations), sum(map(len, continuations))
+    for batch in buckets([len(text) + total for text in texts], batch_tokens):
+        encoded = [Encoded((*texts[i], *each), len(texts[i]), truncated=False) for i in batch for each in continuations]
+        with torch.inference_mode():
+            sums = sequence_logps(model, encoded, [range(row * k, (row + 1) * k) for row in range(len(batch))])
+        found[batch] = sums.double().cpu().numpy().reshape(len(batch), k)
+    return found
 
 
 def _from_cache(model: Any, text: Ids, continuations: Sequence[Ids], batch_tokens: int) -> NDArray[np.float64]:
