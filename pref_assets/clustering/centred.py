@@ -28,15 +28,15 @@ class Centred(Clusterer):
     """Seed of the start and of samples."""
     starts: int = Field(default=3, ge=1, le=100)
     """Tries of which the best is followed up; more find separate groups more surely."""
-    start_sample: int = Field(default=5_000, ge=10)
-    """Vectors that a start is drawn from and tried on; twice k where that is more."""
+    start_per_cluster: int = Field(default=20, ge=2)
+    """Vectors a cluster that a start is drawn from and tried on."""
     sample_per_cluster: int = Field(default=256, ge=32)
     """Vectors a cluster on which the centres are found."""
     iterations: int = Field(default=50, ge=1)
     """Most Lloyd steps on the sample."""
-    polish: int = Field(default=3, ge=1)
+    polish: int = Field(default=1, ge=0)
     """Most Lloyd steps on all vectors."""
-    tolerance: float = Field(default=1e-4, ge=0, lt=1)
+    tolerance: float = Field(default=1e-3, ge=0, lt=1)
     """Lloyd stops when a step lowers the inertia by less than this share of it."""
     label_words: int = Field(default=4, ge=1, le=20)
     """Words in a cluster's label."""
@@ -82,7 +82,7 @@ class Centred(Clusterer):
         with threadpool_limits(1):
             offset = np.zeros(matrix.shape[1], np.float32) if self.spherical else matrix.mean(axis=0)
             moved = matrix - offset if offset.any() else matrix  # far from zero, squares would eat the digits
-            centres = self._centres(moved[places] if len(places) < len(ids) else moved)
+            centres = self.centres(moved[places] if len(places) < len(ids) else moved)
             labels, _ = nearest(moved, centres)
         centres = centres + offset
         return self._told(ids, matrix, *_by_size(labels, centres), texts)
@@ -90,7 +90,8 @@ class Centred(Clusterer):
     def _scaled(self, matrix: Floats) -> Floats:
         return unit(matrix) if self.normalize else matrix
 
-    def _centres(self, matrix: Floats) -> Floats:
+    def centres(self, matrix: Floats) -> Floats:
+        """The centres (k, d) of vectors (n, d) that are scaled already. Raises as ``fit`` does."""
         first, counts = distinct(matrix)
         if self.k > len(first):
             raise ValueError(f"k={self.k}, but only {len(first)} distinct vectors among {len(matrix)}; lower k")
@@ -100,7 +101,7 @@ class Centred(Clusterer):
             self.k,
             self.seed,
             starts=self.starts,
-            start=self.start_sample,
+            start=self.k * self.start_per_cluster,
             sample=self.k * self.sample_per_cluster,
             iterations=self.iterations,
             polish=self.polish,

@@ -8,15 +8,17 @@ Ints = NDArray[np.int64]
 BLOCK = 8192  # rows compared with all centres at once: bounds memory, changes no result
 
 
-def nearest(matrix: Floats, centres: Floats, block: int = BLOCK) -> tuple[Ints, Floats]:
+def nearest(matrix: Floats, centres: Floats, block: int = BLOCK, lengths: Floats | None = None) -> tuple[Ints, Floats]:
     """The nearest centre of every vector, (n,), the first of equals, and the squared distance to it, (n,).
 
     Args:
-        matrix: (n, d). centres: (k, d). Time O(n · k · d), memory O(block · k).
+        matrix: (n, d). centres: (k, d). lengths: squared lengths (n,) of the vectors, where they are known. Time
+            O(n · k · d), memory O(block · k).
     """
+    lengths = squared_lengths(matrix) if lengths is None else lengths
     labels = np.empty(len(matrix), dtype=np.int64)
     squared = np.empty(len(matrix), dtype=np.float32)
-    half = 0.5 * np.square(centres).sum(axis=1)
+    half = 0.5 * squared_lengths(centres)
     transposed = np.ascontiguousarray(centres.T)
     for start in range(0, len(matrix), block):
         rows = matrix[start : start + block]
@@ -24,7 +26,7 @@ def nearest(matrix: Floats, centres: Floats, block: int = BLOCK) -> tuple[Ints, 
         closeness -= half
         best = closeness.argmax(axis=1)
         labels[start : start + block] = best
-        reached = np.square(rows).sum(axis=1) - 2 * closeness[np.arange(len(rows)), best]
+        reached = lengths[start : start + block] - 2 * closeness[np.arange(len(rows)), best]
         squared[start : start + block] = np.maximum(reached, 0)
     return labels, squared
 
@@ -36,7 +38,7 @@ def plus_plus(matrix: Floats, weights: Floats, k: int, rng: np.random.Generator)
     ``matrix`` (n, d) holds at least ``k`` distinct vectors. Time O(n · k · d · ln k).
     """
     trials = 2 + int(np.log(k))
-    norms = np.square(matrix).sum(axis=1)
+    norms = squared_lengths(matrix)
     chosen = [
         int(np.searchsorted(np.cumsum(weights), rng.random() * weights.sum(), side="right").clip(max=len(matrix) - 1))
     ]
@@ -65,12 +67,13 @@ def lloyd(
     scales the centres to unit length after every step (Dhillon & Modha, 2001); ``matrix`` is then of unit length.
     A cluster that loses all its members starts anew at the vector farthest from its centre.
     """
-    labels, squared = nearest(matrix, centres)
+    lengths = squared_lengths(matrix)
+    labels, squared = nearest(matrix, centres, lengths=lengths)
     inertia = float(weights @ squared)
     for _ in range(steps):
         _fill_empty(labels, squared, len(centres))
         centres = _means(matrix, weights, labels, centres, spherical=spherical)
-        moved, squared = nearest(matrix, centres)
+        moved, squared = nearest(matrix, centres, lengths=lengths)
         reached = float(weights @ squared)
         settled = bool((moved == labels).all()) or inertia - reached <= tolerance * inertia
         labels, inertia = moved, reached
@@ -100,11 +103,13 @@ def fit_centres(
     """
     rng = np.random.default_rng(seed)
     rows = np.sort(rng.choice(len(matrix), min(sample, len(matrix)), replace=False))
-    centres = _best_start(matrix, weights, rows, k, rng, starts, max(start, 2 * k), iterations, spherical, tolerance)
+    centres = _best_start(matrix, weights, rows, k, rng, starts, start, iterations, spherical, tolerance)
     if len(rows) < len(matrix):
         part, few = np.ascontiguousarray(matrix[rows]), weights[rows]
         centres = lloyd(part, few, centres, iterations, spherical=spherical, tolerance=tolerance)[2]
     steps = polish if len(rows) < len(matrix) else iterations
+    if not steps:
+        return centres
     return lloyd(matrix, weights, centres, steps, spherical=spherical, tolerance=tolerance)[2]
 
 
@@ -133,6 +138,11 @@ def _best_start(
     return min(found, key=lambda each: each[0])[1]
 
 
+def squared_lengths(matrix: Floats) -> Floats:
+    """|x|² of every vector, (n,)."""
+    return np.asarray(np.einsum("nd,nd->n", matrix, matrix), dtype=np.float32)
+
+
 def unit(matrix: Floats) -> Floats:
     """The vectors scaled to unit length; a zero stays a zero."""
     norms = np.linalg.norm(matrix, axis=1, keepdims=True)
@@ -141,16 +151,25 @@ def unit(matrix: Floats) -> Floats:
 
 def distinct(matrix: Floats) -> tuple[Ints, Ints]:
     """First row of each distinct vector, and how often each occurs; in the order of their first rows."""
-    rows = np.ascontiguousarray(matrix + 0.0)  # adding zero makes -0.0 and 0.0 the same bytes
-    keys = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel().tolist()
-    count: dict[object, int] = {}
-    first: list[int] = []
-    for row, key in enumerate(keys):
-        seen = count.get(key, 0)
-        if not seen:
-            first.append(row)
-        count[key] = seen + 1
-    return np.array(first, dtype=np.int64), np.fromiter(count.values(), dtype=np.int64, count=len(count))
+    rows = np.ascontiguousarray(matrix + 0.0, dtype=np.float32)  # adding zero makes -0.0 and 0.0 the same bytes
+    key = _row_keys(rows)
+    _, group, size = np.unique(key, return_inverse=True, return_counts=True)
+    # Rows of one key are nearly always equal; bytes decide.
+    names: dict[tuple[int, bytes], int] = {}
+    first = np.arange(len(rows), dtype=np.int64)
+    for row in np.flatnonzero(size[group] > 1).tolist():
+        first[row] = names.setdefault((int(key[row]), rows[row].tobytes()), row)
+    found, counts = np.unique(first, return_counts=True)
+    return found, counts.astype(np.int64)
+
+
+def _row_keys(rows: Floats) -> NDArray[np.uint64]:
+    """A 64-bit number of every row, (n,), equal for equal bytes: the sum of its words times odd random numbers."""
+    factors = np.random.default_rng(0).integers(0, 2**64, size=rows.shape[1], dtype=np.uint64) | np.uint64(1)
+    words = rows.view(np.uint32)
+    starts = range(0, len(rows), BLOCK)
+    sums = [np.einsum("nd,d->n", words[at : at + BLOCK], factors, dtype=np.uint64) for at in starts]
+    return np.concatenate(sums) if sums else np.empty(0, np.uint64)
 
 
 def _squared_to(matrix: Floats, norms: Floats, rows: Ints) -> Floats:
