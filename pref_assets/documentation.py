@@ -104,13 +104,13 @@ def _has_way_back(each: type[Source]) -> bool:
 
 
 def _section(block: str, classes: list[type[Settings]], measured: Mapping[tuple[str, str], list[str]]) -> Iterator[str]:
-    yield f"\n## {block}\n\n{PipelineSpec.model_fields[block].description or ''}"
+    yield f"\n## {block}\n\n{PipelineSpec.descriptions()[block]}"
     if block in _BLOCKS_ELSEWHERE:
         yield f"\n{_BLOCKS_ELSEWHERE[block]}"
     for each in classes:
         yield f"\n### `{_name(each)}`\n\n{inspect.getdoc(each) or ''}\n\n{_TABLE}"
         yield from _rows(each, ())
-        yield from _inner(each, {each})
+        yield from _inner(each, {each, *classes})
         if (block, _name(each)) in measured:
             yield f"\n**On trial** (see [proving_ground.md](proving_ground.md)):\n\n{HEADER}"
             yield from measured[(block, _name(each))]
@@ -118,28 +118,35 @@ def _section(block: str, classes: list[type[Settings]], measured: Mapping[tuple[
 
 def _inner(each: type[Settings], known: set[type[Settings]]) -> Iterator[str]:
     """Tables of the settings inside settings, each once."""
-    for inner in _reachable(each):
+    for inner in _reachable(each, set(known)):
         if inner not in known:
             known.add(inner)
             yield f"\n#### `{_name(inner)}`\n\n{inspect.getdoc(inner) or ''}\n\n{_TABLE}"
             yield from _rows(inner, ())
 
 
-def _reachable(each: type[Settings]) -> list[type[Settings]]:
-    """Settings classes inside the fields of one, in order, with those inside them."""
-    found: list[type[Settings]] = []
-    for info in each.model_fields.values():
-        for inner in _classes(info.annotation):
-            found += [inner, *_reachable(inner)]
-    return list(dict.fromkeys(found))
+def _reachable(each: type[Settings], known: Iterable[type[Settings]] = ()) -> list[type[Settings]]:
+    """Settings classes inside the fields of one, in order, with those inside them, but for the known ones."""
+    found: dict[type[Settings], None] = {}
+
+    def visit(settings: type[Settings]) -> None:
+        for info in settings.model_fields.values():
+            for inner in _classes(info.annotation):
+                if inner not in found and inner not in known:
+                    found[inner] = None
+                    visit(inner)
+
+    visit(each)
+    return list(found)
 
 
 def _rows(each: type[Settings], left_out: Iterable[str]) -> Iterator[str]:
+    told = each.descriptions()
     for field, info in each.model_fields.items():
         if field == "type" or field in left_out:
             continue
         default = "required" if info.is_required() else f"`{_shown(info.get_default(call_default_factory=True))}`"
-        yield f"| `{field}` | {_cell(default)} | {_cell(info.description or '')} |"
+        yield f"| `{field}` | {_cell(default)} | {_cell(told[field])} |"
 
 
 def _cell(text: str) -> str:

@@ -46,4 +46,28 @@ def test_settings_are_closed_and_bounded() -> None:
 
 
 def test_the_string_under_a_field_is_its_description() -> None:
-    assert Example.model_fields["threshold"].description == "Largest cosine similarity to what was already kept."
+    assert Example.descriptions()["threshold"] == "Largest cosine similarity to what was already kept."
+
+
+class Documented(Settings):
+    """Fields with and without a sentence."""
+
+    first: int = 1
+    """The first, in
+    two lines."""
+    second: int = 2
+    third: int = Field(default=3, ge=0)
+    """The third."""
+
+
+class Heir(Documented):
+    second: int = 5
+    """Told by the heir."""
+
+
+def test_the_sentence_under_a_field_describes_it_for_people_and_for_editors() -> None:
+    assert Documented.descriptions() == {"first": "The first, in\ntwo lines.", "second": "", "third": "The third."}
+    assert Heir.descriptions() == {**Documented.descriptions(), "second": "Told by the heir."}
+    properties = Heir.model_json_schema()["properties"]
+    assert properties["second"]["description"] == "Told by the heir."
+    assert (properties["third"]["description"], properties["third"]["minimum"]) == ("The third.", 0)

@@ -96,9 +96,9 @@ def describe(what: str, *, inputs: str, settings: Settings | None = None, table:
     if settings is not None:
         method = (type(settings).__doc__ or type(settings).__name__).strip().split("\n\n")[0].replace("\n", " ")
         parts.append(f"**Method:** {' '.join(method.split())}")
-        fields = type(settings).model_fields
+        told = settings.descriptions()
         values = settings.model_dump(mode="json")
-        rows = [f"- `{name}` = `{_shown(values[name])}`: {fields[name].description or ''}" for name in values]
+        rows = [f"- `{name}` = `{_shown(values[name])}`: {told.get(name, '')}" for name in values]
         parts.append("\n".join(rows))
     if table is not None:
         columns = [f"- `{name}`: {column.description}" for name, column in table.columns.items()]

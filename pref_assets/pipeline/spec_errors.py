@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -153,8 +154,8 @@ def _types_of(block: PathPart, root: type[BaseModel]) -> list[str]:
 
 
 def _description(model: type[BaseModel] | None, field: PathPart) -> str:
-    info = model.model_fields.get(str(field)) if model else None
-    return f": {info.description}" if info and info.description else ""
+    told = model.descriptions().get(str(field)) if model and issubclass(model, Settings) else None
+    return f": {told}" if told else ""
 
 
 def _wrong_references(
@@ -200,9 +201,14 @@ def _problem(settings: Settings | None, stage: str, target: str, targets: dict[s
 def _alone(block: str, entry: Any, root: type[BaseModel]) -> Settings | None:
     """The entry by itself. One with errors, which are reported elsewhere, still says what it refers to."""
     try:
-        return next(iter(TypeAdapter(_annotation(block, root)).validate_python({"entry": entry}).values()))
+        return next(iter(_adapter(block, root).validate_python({"entry": entry}).values()))
     except ValidationError:
         return _as_written(block, entry, root) if isinstance(entry, dict) else None
+
+
+@cache
+def _adapter(block: str, root: type[BaseModel]) -> TypeAdapter[Any]:
+    return TypeAdapter(_annotation(block, root))
 
 
 def _as_written(block: str, entry: dict[Any, Any], root: type[BaseModel]) -> Settings | None:

@@ -21,9 +21,11 @@ from pref_assets.pipeline.metadata import Metadata, bounded, preview, series
 from pref_assets.pipeline.naming import FOLDER_IO, GPU_POOL, TABLE_IO, TRAINING, asset_key, asset_spec, describe
 from pref_assets.pipeline.spec import PipelineSpec
 from pref_assets.pipeline.tracked import MlflowLink, link_of, remember
+from pref_assets.pool import Pool
 from pref_assets.resources.compute import Compute
 from pref_assets.resources.folders import Folder
 from pref_assets.resources.tracking import TrackedRun, Tracking
+from pref_assets.scoring.reward.items import completion_items
 from pref_assets.settings import digest
 from pref_assets.tables import Versioned
 from pref_assets.training import CheckpointConfig, PolicyCheckpoint, ReferenceLogps
@@ -47,7 +49,10 @@ def build(spec: PipelineSpec) -> Assets:
 
 def _reference_logps(spec: PipelineSpec, name: str, settings: ReferenceLogps) -> dg.AssetsDefinition:
     policies = [each for each in spec.checkpoints.values() if isinstance(each, PolicyCheckpoint) and each.base == name]
-    subsets = list(dict.fromkeys(policy.subset for policy in policies))
+    # A score of every pair needs every pair's; read by subsets alone it would also close a circle.
+    scored = any(name in spec.needs(each, "reference_logps") for each in spec.scores.values())
+    subsets = [] if scored else list(dict.fromkeys(policy.subset for policy in policies))
+    of = f"subsets {', '.join(f'`{each}`' for each in subsets) or '(none yet)'}"
 
     @dg.asset(
         **asset_spec(
@@ -56,7 +61,7 @@ def _reference_logps(spec: PipelineSpec, name: str, settings: ReferenceLogps) ->
             name,
             description=describe(
                 f"Log-probabilities of completions under `{settings.model}`, computed once for each.",
-                inputs=f"pairs of the subsets {', '.join(f'`{each}`' for each in subsets) or '(none yet)'}",
+                inputs="every pair, because scores read them" if scored else f"pairs of the {of}",
                 settings=settings,
                 table=REFERENCE_LOGPS,
             ),
@@ -80,7 +85,11 @@ def _reference_logps(spec: PipelineSpec, name: str, settings: ReferenceLogps) ->
         home: dg.ResourceParam[Home],
         **inputs: Any,
     ) -> dg.MaterializeResult[pl.DataFrame]:
-        texts = _sides([training_rows(each, pairs, prompts, completions) for each in taken(inputs, "subsets").values()])
+        if scored:
+            texts = completion_items(Pool(pairs, completions, prompts=prompts)).rename({"id": "completion_id"})
+        else:
+            chosen = taken(inputs, "subsets").values()
+            texts = _sides([training_rows(each, pairs, prompts, completions) for each in chosen])
         ids = texts["completion_id"].to_list()
         store = Store(home.store)
         done = {"computed": 0, "reused": len(ids), "seconds": 0.0, "tokens_per_second": 0.0}

@@ -320,7 +320,7 @@ def test_every_setting_is_documented() -> None:
 
     for model in (ColumnsSource, blocks.AnswerBlock, blocks.VoteBlock, blocks.RatingBlock, blocks.Join,
                   blocks.Requirement):  # fmt: skip
-        assert [name for name, field in model.model_fields.items() if not field.description and name != "type"] == []
+        assert [name for name, text in model.descriptions().items() if not text and name != "type"] == []
 
 
 def test_values_that_yaml_cannot_mean_are_refused() -> None:
