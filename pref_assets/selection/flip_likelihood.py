@@ -36,7 +36,7 @@ def fit_two_heads(
     l2: float,
     l2_flip: float,
     max_steps: int = 500,
-    tolerance: float = 1e-7,
+    tolerance: float = 1e-6,
 ) -> TwoHeads:
     """Heads that minimise the summed ``negative_log_likelihood`` + l2/2 |w|^2 + l2_flip/2 (|v|^2 + (b - b_0)^2), with
     b_0 the log-odds of ``prior``, by L-BFGS from w = v = 0 and b = b_0. The problem is not convex (w and g with both
@@ -64,7 +64,7 @@ def fit_two_heads(
         slope = np.concatenate([differences.T @ by_margin, features.T @ by_logit, [by_logit.sum()]])
         return float(loss.sum() + 0.5 * (strength * moved**2).sum()), slope + strength * moved
 
-    options = {"maxiter": max_steps, "maxfun": 2 * max_steps, "gtol": tolerance * len(p_chosen), "ftol": 1e-12}
+    options = {"maxiter": max_steps, "maxfun": 2 * max_steps, "gtol": tolerance * len(p_chosen), "ftol": 1e-10}
     found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
     if not found.success:
         raise FloatingPointError(f"flip_model did not converge in {max_steps} steps: {found.message}; raise l2")

@@ -30,7 +30,8 @@ class FlipModel(Cleaner):
     by heads that did not see the pair's prompt. The weight is NBPO's correction 1 - 2 p_flip; pairs where it is not
     above ``least_weight`` are dropped, as a loss cannot weigh them negatively.
 
-    Needs embeddings. Cost O(folds x steps x n d) time, O(n d) memory: minutes for 100k x 384.
+    Needs embeddings. Cost O(folds x steps x n d) time, some 15 steps for embeddings of unit length and hundreds for
+    long ones, O(n d) memory.
     """
 
     type: Literal["flip_model"] = "flip_model"
