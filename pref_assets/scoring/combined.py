@@ -31,6 +31,9 @@ class WinCount(Scorer):
     compare: Literal["answers", "pairs"] = "answers"
     """`answers`: every answer of a prompt with every other, by what each score says of the chosen and of the rejected
     answer alone. `pairs`: only the two of a pair, by the sign of the margin, for scores that give no other number."""
+    tolerance: float = Field(default=1e-6, ge=0)
+    """An answer in several pairs may have several values that differ by rounding: by no more than this share of their
+    size. Its least value counts."""
     rank_by: RankBy = "margin"
     """What `score` is: phi(chosen) - phi(rejected), either alone, or their mean."""
 
@@ -44,7 +47,7 @@ class WinCount(Scorer):
             return PAIR_SCORES.empty()
         pairs = pool.pairs.sort("pair_id")
         played = [
-            _answers(pool, pairs, name) if self.compare == "answers" else _margins(pool, pairs, name)
+            _answers(pool, pairs, name, self.tolerance) if self.compare == "answers" else _margins(pool, pairs, name)
             for name in self.scores
         ]
         values = pl.concat(played).group_by("id").agg(pl.col("wins", "games").sum())
@@ -140,14 +143,15 @@ def finite(pool: Pool, pairs: pl.DataFrame, name: str, column: str) -> pl.DataFr
     return found
 
 
-def _answers(pool: Pool, pairs: pl.DataFrame, name: str) -> pl.DataFrame:
+def _answers(pool: Pool, pairs: pl.DataFrame, name: str, tolerance: float) -> pl.DataFrame:
     """Frame (id, wins, games): how many other answers of its prompt each answer beats by one score."""
     both = [
         finite(pool, pairs, name, f"score_{side}").select(id=f"{side}_id", value="value")
         for side in ("chosen", "rejected")
     ]
-    numbers = pl.concat(both).unique()
-    twice = numbers.filter(pl.col("id").is_duplicated())["id"].unique().sort()
+    numbers = pl.concat(both).group_by("id").agg(value=pl.col("value").min(), most=pl.col("value").max())
+    apart = pl.col("most") - pl.col("value") > tolerance * pl.max_horizontal(pl.col("value", "most").abs())
+    twice = numbers.filter(apart)["id"].sort()
     if len(twice):
         raise ValueError(
             f"{len(twice)} answers have several values in scores {name!r}, e.g. {twice.head(3).to_list()}; "

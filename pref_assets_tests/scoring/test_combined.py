@@ -88,6 +88,9 @@ def test_bad_scores_to_count() -> None:
         ValueError, match=r"1 of 2 pairs have no usable 'score_chosen' in scores 'a', e\.g\. \['p000'\]"
     ):
         WinCount(scores=["a"]).score(Pool(pool.pairs, pool.completions, scores={"a": broken}))
+    rounded = pool.scores["a"].with_columns(score_chosen=pl.Series([3.0, 2.0 + 1e-9]))
+    rounds = Pool(pool.pairs, pool.completions, scores={"a": rounded})
+    assert_frame_equal(WinCount(scores=["a"]).score(rounds), WinCount(scores=["a"]).score(pool))
     two = pool.scores["a"].with_columns(score_chosen=pl.Series([3.0, 5.0]))
     with pytest.raises(ValueError, match=r"1 answers have several values in scores 'a', e\.g\. \['c001'\]"):
         WinCount(scores=["a"]).score(Pool(pool.pairs, pool.completions, scores={"a": two}))

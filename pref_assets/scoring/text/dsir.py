@@ -79,7 +79,7 @@ class DsirWeight(Scorer):
         grams = hashed_ngrams(distinct["text"], self.ngrams, self.buckets)
 
         raw = _times(place, pairs["split"] == "train", len(distinct))
-        p, q = self._share(self._target(pool, pairs, place, grams), "target"), self._share(grams.totals(raw), "train")
+        p, q = self._target(pool, pairs, place, grams), _share(grams.totals(raw), "train", 0)
         log_w = grams.sums(np.log(p + self.epsilon) - np.log(q + self.epsilon))
         score = log_w / np.maximum(grams.ngrams, 1) if self.length_normalize else log_w
         long = grams.tokens >= self.min_tokens
@@ -95,21 +95,13 @@ class DsirWeight(Scorer):
         return pair_scores(frame.with_columns(category=category), details=["log_w", "n_tokens", "kl_reduction"])
 
     def _target(self, pool: Pool, pairs: pl.DataFrame, place: Ints, grams: HashedNgrams) -> Floats:
-        """(buckets,) counts of the target."""
+        """(buckets,) share of the target's n-grams in each bucket."""
         if isinstance(self.target, FileTarget):
             found = hashed_ngrams(self.target.texts_of(pool), self.ngrams, self.buckets)
             counts = found.totals(np.ones(len(found.tokens), dtype=np.int64))
         else:
             counts = grams.totals(_times(place, self.target.pairs_of(pairs), len(grams.tokens)))
-        if not counts.sum():
-            raise ValueError("dsir_weight: the target holds no token; look at its texts")
-        return counts + self.laplace
-
-    def _share(self, counts: Floats | Ints, what: str) -> Floats:
-        total = counts.sum()
-        if not total:
-            raise ValueError(f"dsir_weight: the {what} texts hold no token")
-        return np.asarray(counts / total, dtype=np.float64)
+        return _share(counts, "target", self.laplace)
 
 
 def kl_reduction(grams: HashedNgrams, times: Ints, score: Floats, p: Floats, epsilon: float) -> Floats:
@@ -141,3 +133,11 @@ def kl_reduction(grams: HashedNgrams, times: Ints, score: Floats, p: Floats, eps
 def _times(place: Ints, which: pl.Series, count: int) -> Ints:
     """(count,) how many of the pairs have each text."""
     return np.bincount(place[which.to_numpy()], minlength=count).astype(np.int64)
+
+
+def _share(counts: Ints, what: str, added: float) -> Floats:
+    """(buckets,) share of each bucket, ``added`` to every count."""
+    if not counts.sum():
+        raise ValueError(f"dsir_weight: the {what} texts hold no token")
+    smooth = counts.astype(np.float64) + added
+    return np.asarray(smooth / smooth.sum(), dtype=np.float64)

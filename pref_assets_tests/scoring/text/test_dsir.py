@@ -186,7 +186,7 @@ def test_texts_without_tokens(tmp_path: Path) -> None:
     assert scores["score"][0] == 0
     with pytest.raises(ValueError, match="the train texts hold no token"):
         method.score(text_pool(["", " "]))
-    with pytest.raises(ValueError, match="the target holds no token"):
+    with pytest.raises(ValueError, match="the target texts hold no token"):
         DsirWeight(target=write_target(tmp_path, [" "])).score(text_pool(["a"]))
 
 
