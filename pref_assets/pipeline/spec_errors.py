@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -50,6 +51,8 @@ def parse_as(model: type[AnySpec], attributes: Any, mark: Mark | None = None, fi
     except ValidationError as error:
         found = [_explain(each, attributes, model) for each in error.errors()]
     found += _wrong_references(attributes, model)
+    if spec is not None and not found:
+        found = _circle(spec)
     if spec is None or found:
         lines = sorted((mark.line_of(path) if mark else 0, _text(path, message)) for path, message in found)
         place = _shown(file)
@@ -169,6 +172,18 @@ def _wrong_references(
         for name, entry in _entries(blocks, block).items()
         for path, problem in _wrong_in_entry(_alone(block, entry, root), blocks, root.given)
     ]
+
+
+def _circle(spec: AnySpec) -> list[tuple[tuple[PathPart, ...], str]]:
+    """An entry that needs itself to be there first, if there is one."""
+    entries = {(block, name): each for block in spec.blocks for name, each in getattr(spec, block).items()}
+    needs = {place: {(ref.stage, ref.name) for ref in each.references()} for place, each in entries.items()}
+    try:
+        TopologicalSorter(needs).prepare()
+    except CycleError as error:
+        around = list(reversed(error.args[1]))
+        return [(around[0], f"this needs itself: {' needs '.join('.'.join(place) for place in around)}")]
+    return []
 
 
 def _wrong_in_entry(

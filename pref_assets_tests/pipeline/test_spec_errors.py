@@ -174,3 +174,9 @@ def test_marks_know_lists_and_nested_keys() -> None:
     (document,) = parse("a:\n  - b: 1\n  - c:\n      d: 2\n")
     assert document.mark.line_of(["a", 1, "c", "d"]) == 4
     assert document.mark.line_of(["a", 0, "nothing"]) == 2
+
+
+def test_entries_that_need_one_another_are_named_with_their_line() -> None:
+    circle = GOOD.replace("  scores:\n", "  scores:\n    wins: {type: win_count, scores: [wins]}\n", 1)
+    line = 1 + circle.splitlines().index("    wins: {type: win_count, scores: [wins]}")
+    assert errors(circle) == [f"defs.yaml:{line}: scores.wins: this needs itself: scores.wins needs scores.wins"]
