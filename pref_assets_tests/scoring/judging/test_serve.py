@@ -17,7 +17,7 @@ from pref_assets.scoring.judging.client import ServerError
 from pref_assets.scoring.judging.endpoint import Asking, Endpoint
 from pref_assets_tests.scoring.judging.server import Quiet, text_pool
 
-START_SECONDS = 180
+START_SECONDS = 600
 ROWS = [("Paris is the capital of France.", "bananas bananas"), ("2 + 2 = 4.", "2 + 2 = 5, as everyone knows.")]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
