@@ -14,7 +14,7 @@ from pref_assets.settings import EmbeddingsName, ScoresName
 
 Floats = NDArray[np.float32]
 KEPT, UNSEEN, REDUNDANT = 1, 0, -1
-KEPT_BLOCK = 8192  # bounds memory; rows that meet a neighbour in one block skip the next
+KEPT_BLOCK = 1024  # products stay in the cache, and rows that meet a neighbour in one block skip the next
 
 
 class Deita(Budgeted):
@@ -139,7 +139,8 @@ def _resolve(
 ) -> tuple[NDArray[np.int64], int | None]:
     """The rows to keep among ``rows`` themselves, in order, and the row that took the last room, if one did."""
     similar = unit[rows] @ unit[rows].T
-    close = similar > threshold
+    close = np.triu(similar > threshold, 1)
+    near_later = close.any(axis=1)
     alive = np.ones(len(rows), dtype=bool)
     taken: list[int] = []
     for i in range(len(rows)):
@@ -148,6 +149,8 @@ def _resolve(
         taken.append(i)
         if len(taken) == room:
             return rows[taken], int(rows[i])
+        if not near_later[i]:
+            continue
         hit = np.flatnonzero(close[i, i + 1 :] & alive[i + 1 :]) + i + 1
         alive[hit] = False
         near[rows[hit]], cosine[rows[hit]] = rows[i], similar[i, hit]
