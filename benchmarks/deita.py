@@ -3,8 +3,9 @@
 python benchmarks/deita.py [--rows 100000] [--width 384] [--keep 10000] [--threshold 0.26]
 
 All three visit the same rows in the same order and must keep the same ones; where a cosine lies within float32 rounding
-of the threshold, ways of summing may part, and the run says where and by how much. The index (`pip install faiss-cpu`, left
-out where absent) looks up the nearest kept row of a block of 1,024, and the block's own rows are then settled in order.
+of the threshold, ways of summing may part, and the run says where and by how much. The index (`pip install faiss-cpu`,
+left out where absent) looks up the nearest kept row of a block of 1,024, and the block's own rows are then settled in
+order.
 """
 
 import argparse

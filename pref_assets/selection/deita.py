@@ -140,7 +140,7 @@ def _resolve(
     """The rows to keep among ``rows`` themselves, in order, and the row that took the last room, if one did."""
     similar = unit[rows] @ unit[rows].T
     close = np.triu(similar > threshold, 1)
-    near_later = close.any(axis=1)
+    near_later = np.asarray(close.any(axis=1))
     alive = np.ones(len(rows), dtype=bool)
     taken: list[int] = []
     for i in range(len(rows)):
