@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pref_assets.pairs.schema import COMPLETIONS
+from pref_assets.pairs.schema import COMPLETIONS, PROMPTS
 from pref_assets.pool import Pool
 from pref_assets.selection import LengthBalanced
 from pref_assets_tests.selection.invariants import assert_promises
@@ -19,7 +19,10 @@ def pool_of(lengths: list[tuple[int, int]]) -> Pool:
         {"completion_id": id_, "prompt_id": f"q{id_[1:]}", "messages": [{"role": "assistant", "content": "x" * n}]}
         for id_, n in rows
     )
-    return replace(pool, completions=completions)
+    prompts = PROMPTS.frame(
+        {"prompt_id": id_, "messages": [{"role": "user", "content": "why?"}]} for id_ in pool.pairs["prompt_id"]
+    )
+    return replace(pool, completions=completions, prompts=prompts)
 
 
 def skewed(n: int = 400, seed: int = 0) -> Pool:
