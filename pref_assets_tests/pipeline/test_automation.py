@@ -44,6 +44,7 @@ def test_cheap_stages_follow_new_records_and_nothing_else_does(lab: Lab) -> None
         "reward_models/ensemble",
         "scores/strength",
         *(f"subsets/{name}" for name in ("all", "random_8", "deita_8")),
+        "reports/map",
     }
     again, _ = requested(lab, cursor)
     assert again == set()

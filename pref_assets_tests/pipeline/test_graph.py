@@ -3,6 +3,7 @@
 import copy
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -49,6 +50,19 @@ def test_what_the_tables_hold(done: Lab) -> None:
     assert {"dpo_random", "dpo_deita", "reward", "scores/strength"} <= set(board["name"])
     control = board.filter((pl.col("name") == "dpo_deita") & (pl.col("metric") == "ranking_accuracy"))["control"]
     assert control.to_list() == ["dpo_random"]
+
+
+def test_the_map_shows_every_clustering_and_subset(done: Lab) -> None:
+    told = done.metadata("reports", "map")
+    train = done.read("pairs", "pairs").filter(split="train")
+    assert told["points"].value == train.height
+    assert "data:image/png" in told["picture"].value
+    text = Path(told["file"].value).read_text()
+    data = json.loads(text.split('type="application/json">')[1].split("</script>")[0])
+    assert [view["name"] for view in data["views"]] == ["topics"]
+    assert sorted(point["id"] for point in data["points"]) == sorted(train["pair_id"])
+    sizes = {subset["name"]: len(subset["picked"]) for subset in data["subsets"]}
+    assert sizes == {"all": train.height, "random_8": 8, "deita_8": 8}
 
 
 def test_a_checkpoint_pins_the_rows_it_learned_from(done: Lab) -> None:
@@ -127,7 +141,7 @@ def test_every_asset_explains_itself(done: Lab) -> None:
         assert node.kinds
         assert node.code_version
         assert node.group_name == f"tiny_{GROUPS[key.path[1]]}"
-        if key.path[1] not in {"checkpoints", "reward_models"} and key.path[2] != "data_card":
+        if key.path[1] not in {"checkpoints", "reward_models"} and key.path[2] not in {"data_card", "map"}:
             assert node.metadata["dagster/column_schema"].columns
     checks = [graph.get_check_spec(key) for key in graph.asset_check_keys]
     assert all(check.description for check in checks)
