@@ -63,18 +63,19 @@ def test_the_shipped_pipelines_are_whole(location: dg.Definitions) -> None:
     location.validate_loadable(location)
     graph = location.resolve_asset_graph()
     pipelines = {key.path[0] for key in graph.materializable_asset_keys}
-    assert pipelines == {"demo", "hh_rlhf"}
-    assert {key.path[1] for key in graph.materializable_asset_keys if key.path[0] == "demo"} == set(GROUPS)
+    assert pipelines == {"demo", "hh_rlhf", "language", "proving_ground"}
+    assert {key.path[1] for key in graph.materializable_asset_keys if key.path[0] == "hh_rlhf"} == set(GROUPS)
     jobs = {job.name for job in location.resolve_all_job_defs()}
-    for name in pipelines:
+    for name in pipelines - {"proving_ground"}:
         assert {f"{name}_{verb}" for verb in VERBS} <= jobs
 
 
 def test_training_waits_in_the_gpu_pool(location: dg.Definitions) -> None:
     training = {"checkpoints", "reference_logps", "evaluations"}
+    measured = {"scores"}
     executable = [asset for asset in location.resolve_asset_graph().assets_defs if asset.keys and asset.is_executable]
     pools = {(key.path[1], asset.op.pool) for asset in executable for key in asset.keys}
-    assert {each for each in pools if each[1] is not None} == {(stage, "gpu") for stage in training}
+    assert {each for each in pools if each[1] is not None} == {(stage, "gpu") for stage in training | measured}
     assert {stage for stage, pool in pools if pool is None} == set(GROUPS) - training
 
 
