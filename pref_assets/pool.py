@@ -94,8 +94,20 @@ class Pool:
         return replace(self, pairs=self.pairs.join(wanted, on="pair_id", how="semi", maintain_order="left"))
 
     def texts(self, pairs: pl.DataFrame) -> pl.DataFrame:
-        """The pairs with text columns ``prompt`` (null across prompts), ``chosen`` and ``rejected``, in their order."""
-        return with_texts(pairs, self.prompts, self.completions)
+        """The pairs with text columns ``prompt`` (null across prompts), ``chosen`` and ``rejected``, in their order.
+
+        Raises:
+            ValueError: a prompt or completion of a pair is not in the tables; says how many and names some.
+        """
+        found = with_texts(pairs, self.prompts, self.completions)
+        unasked = pl.col("prompt").is_null() & pl.col("prompt_id").is_not_null()
+        absent = found.filter(unasked | pl.any_horizontal(pl.col("chosen", "rejected").is_null()))["pair_id"]
+        if len(absent):
+            raise ValueError(
+                f"{len(absent)} pairs have a prompt or completion without text in the tables, "
+                f"e.g. {absent.sort().head(3).to_list()}; materialize the pairs again"
+            )
+        return found
 
     def value(self, name: str, column: str) -> pl.DataFrame:
         """Frame (pair_id, value): a column of a score table, or one of the named values in its ``details``; null

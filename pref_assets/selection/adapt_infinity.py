@@ -77,7 +77,7 @@ class AdaptInfinity(Budgeted):
         ids = candidates["pair_id"]
         hashes = seeded_hash(ids, self.seed, "adapt_infinity").to_numpy()
         cells = [self._cell(rows, values, near, hashes) for rows in members(clusters)]
-        left = np.concatenate([cell.order for cell in cells])
+        left = np.concatenate([np.empty(0, dtype=np.int64), *(cell.order for cell in cells)])
         order = left[in_turns(clusters[left])]
         taken = self._taken(pool, ids, order, near)
         chosen = np.empty(len(ids), dtype=np.int64)
@@ -126,7 +126,7 @@ class AdaptInfinity(Budgeted):
         near = np.full(len(candidates), -1, dtype=np.int64)
         if self.prune_in is None or self.prune_above >= 1:
             return near
-        arrival = _arrival(candidates)
+        arrival, vectors = _arrival(candidates), self._vectors(pool, candidates)
         for inside in members(clusters):
             if len(inside) > self.prune_most:
                 raise ValueError(
@@ -134,7 +134,7 @@ class AdaptInfinity(Budgeted):
                     f"`prune_most` ({self.prune_most}) to compare; use more clusters, or raise it"
                 )
             rows = inside[np.argsort(arrival[inside], kind="stable")]
-            state, first, _ = greedy_filter(self._vectors(pool, candidates[rows]), len(rows), self.prune_above, 1024)
+            state, first, _ = greedy_filter(vectors[rows], len(rows), self.prune_above, 1024)
             dropped = state == REDUNDANT
             near[rows[dropped]] = rows[first[dropped]]
         return near

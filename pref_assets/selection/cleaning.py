@@ -23,11 +23,12 @@ class Cleaner(Selector):
             raise ValueError("a budget in tokens needs `counted_by`: the embeddings whose token counts it uses")
         return self
 
-    def keep(self, pool: Pool, order: pl.DataFrame) -> pl.DataFrame:
+    def keep(self, pool: Pool, order: pl.DataFrame, rule: str | None = None) -> pl.DataFrame:
         """``DECISIONS`` from every candidate in the order of the ranks.
 
         ``order`` has pair_id, clean (whether it may train), reason, and optionally score, weight, p_chosen, margin.
-        Without a budget all clean pairs are kept in this order; with one, those that the seed draws.
+        Without a budget all clean pairs are kept in this order; with one, those that the seed draws. ``rule`` says in
+        the error what is not clean.
 
         Raises:
             ValueError: fewer pairs (or tokens) are clean than the budget asks.
@@ -37,20 +38,21 @@ class Cleaner(Selector):
         order = order.with_columns(hash=seeded_hash(order["pair_id"], self.seed, "clean"))
         order = order.sort(["clean", "hash"], descending=[True, False]).drop("hash")
         clean = order.filter("clean")["pair_id"].to_list()
-        kept = self._drawn(pool, clean, order.height)
+        kept = self._drawn(pool, clean, order.height, rule)
         order = order.with_columns(selected=pl.col("pair_id").is_in(kept))
         undrawn = pl.col("clean") & ~pl.col("selected")
         reason = pl.when(undrawn).then(pl.lit("over_budget: not drawn")).otherwise("reason")
         return decide(pool, order.with_columns(reason=reason).drop("clean"))
 
-    def _drawn(self, pool: Pool, clean: list[str], candidates: int) -> list[str]:
+    def _drawn(self, pool: Pool, clean: list[str], candidates: int, rule: str | None) -> list[str]:
         assert self.budget is not None
+        told = f" ({rule})" if rule else ""
         budgeted = Budgeted(seed=self.seed, budget=self.budget, counted_by=self.counted_by)
         if self.budget.tokens is None:
             count = self.budget.resolve(candidates)
             if count > len(clean):
                 raise ValueError(
-                    f"budget of {count} pairs, but only {len(clean)} of {candidates} look clean; "
+                    f"budget of {count} pairs, but only {len(clean)} of {candidates} look clean{told}; "
                     "lower the budget or loosen what counts as clean"
                 )
             return clean[:count]

@@ -65,13 +65,15 @@ class Deita(Budgeted):
         place = pl.when(kept).then(0).when(redundant).then(1).otherwise(2)
         order = order.sort(place, maintain_order=True)
         taken = pl.Series(self.take(pool, order["pair_id"].to_list()), dtype=pl.Boolean)
-        order = order.with_columns(kept=kept & taken, filled=redundant & taken & self.fill)
+        order = order.with_columns(kept=kept & taken, filled=~kept & taken & self.fill)
         detail = pl.format("cosine {} to {}", pl.col("cosine").round(4), "near")
         reason = (
             pl.when("kept")
             .then(pl.lit("selected: best of those different enough"))
-            .when("filled")
+            .when(pl.col("filled") & redundant)
             .then(pl.format("filled: {}", detail))
+            .when("filled")  # a budget in tokens: the filter stopped at the most pairs, not at the last token
+            .then(pl.lit("filled: fits in the tokens left"))
             .when(redundant)
             .then(pl.format("redundant: {}", detail))
             .otherwise(pl.lit("below_cut: the budget was reached before it"))

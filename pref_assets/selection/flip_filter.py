@@ -5,13 +5,13 @@ from typing import Literal
 import polars as pl
 from pydantic import Field
 
-from pref_assets.pool import Pool, seeded_hash
-from pref_assets.selection.base import Selector, decide, ranked
-from pref_assets.selection.budget import BudgetField
+from pref_assets.pool import Pool
+from pref_assets.selection.base import ranked
+from pref_assets.selection.cleaning import Cleaner
 from pref_assets.settings import ScoresName
 
 
-class FlipFilter(Selector):
+class FlipFilter(Cleaner):
     """Keeps pairs whose label looks right; the others are probably flipped.
 
     Preference strength of an ensemble finds wrong labels: Wang et al., "Secrets of RLHF in Large Language Models
@@ -28,8 +28,6 @@ class FlipFilter(Selector):
     """Used by `p_correct`: pairs below are dropped. 0.5 drops the pairs with a negative margin."""
     share: float = Field(default=0.2, gt=0, lt=1)
     """Used by `lowest_share`: the share of train pairs to drop; 20 % in the paper."""
-    budget: BudgetField | None = None
-    """How many to keep: a random sample of the clean pairs, comparable with `random`. All clean pairs if left out."""
 
     def select(self, pool: Pool) -> pl.DataFrame:
         """Decisions for the pool.
@@ -44,22 +42,6 @@ class FlipFilter(Selector):
         else:
             kept = len(order) - round(self.share * len(order))
             flagged, rule = pl.int_range(pl.len()) >= kept, f"among the lowest {self.share:.0%} of margins"
-        order = order.with_columns(flagged=flagged)
-        clean = len(order) - order["flagged"].sum()
-        count = clean if self.budget is None else self.budget.resolve(len(order))
-        if count > clean:
-            raise ValueError(
-                f"flip_filter: budget of {count} pairs, but only {clean} of {len(order)} look clean ({rule}); "
-                "lower the budget or the threshold"
-            )
-        if self.budget is not None:
-            order = order.with_columns(hash=seeded_hash(order["pair_id"], self.seed, "clean")).sort("flagged", "hash")
-        selected = pl.int_range(pl.len()) < count
-        reason = (
-            pl.when(selected)
-            .then(pl.lit("selected: label looks right"))
-            .when("flagged")
-            .then(pl.lit(f"flipped: {rule}"))
-            .otherwise(pl.lit("over_budget: not drawn"))
-        )
-        return decide(pool, order.select("pair_id", "score", selected=selected, reason=reason))
+        reason = pl.when("clean").then(pl.lit("selected: label looks right")).otherwise(pl.lit(f"flipped: {rule}"))
+        order = order.with_columns(clean=~flagged).with_columns(reason=reason)
+        return self.keep(pool, order.select("pair_id", "score", "clean", "reason"), rule)

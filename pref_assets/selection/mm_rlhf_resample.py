@@ -52,7 +52,8 @@ class MMRLHFResample(Budgeted):
         """Decisions for the pool.
 
         Raises:
-            ValueError: a train pair has no cluster, a type has too few pairs, or the budget is larger than the pool.
+            ValueError: a train pair has no cluster or text, a type has too few pairs, or the budget is larger than the
+                pool.
         """
         candidates = pool.candidates()
         candidates = candidates.sort(seeded_hash(candidates["pair_id"], self.seed, "mm_rlhf"))
@@ -77,7 +78,7 @@ class MMRLHFResample(Budgeted):
         """The type of each pair, (n,), as its place in ``TYPES``; ``texts`` has columns prompt and chosen."""
         prompt = pl.col("prompt").fill_null("")
         options = [prompt.str.contains(_OPTION.format(letter)) for letter in ("A", "B")]
-        is_long = pl.col("chosen").fill_null("").str.len_chars() > self.long_over
+        is_long = pl.col("chosen").str.len_chars() > self.long_over
         place = pl.when(pl.all_horizontal(options)).then(2).when(is_long).then(0).otherwise(1)
         return texts.select(place.cast(pl.Int64)).to_series().to_numpy()
 

@@ -71,7 +71,7 @@ class ProductScoreDiverse(Budgeted):
         taken = take_eligible(self.type, self, pool, order, "a product above 0")
         order = order.with_columns(taken=pl.Series(taken)).with_columns(
             kept=pl.col("taken") & kept.fill_null(value=False),
-            filled=pl.col("taken") & redundant.fill_null(value=False) & self.fill,
+            filled=pl.col("taken") & ~kept.fill_null(value=False) & self.fill,
         )
         detail = pl.format("cosine {} to {}", pl.col("cosine").round(4), "near")
         reason = (
@@ -79,8 +79,10 @@ class ProductScoreDiverse(Budgeted):
             .then(pl.lit("zero_factor: a factor is 0"))
             .when("kept")
             .then(pl.lit("selected: best of those different enough"))
-            .when("filled")
+            .when(pl.col("filled") & redundant)
             .then(pl.format("filled: {}", detail))
+            .when("filled")  # a budget in tokens: the filter stopped at the most pairs, not at the last token
+            .then(pl.lit("filled: fits in the tokens left"))
             .when(redundant)
             .then(pl.format("redundant: {}", detail))
             .otherwise(pl.lit("below_cut: the budget was reached before it"))

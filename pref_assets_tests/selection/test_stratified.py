@@ -124,7 +124,9 @@ def test_what_is_missing_is_said() -> None:
     unknown = pool.pairs.with_columns(strength=pl.lit(None, pl.Float64))
     with pytest.raises(ValueError, match="no train pair has a strength"):
         Stratified(by="strength", budget=2).select(replace(pool, pairs=unknown))
-    with pytest.raises(ValueError, match=r"6 train pairs have a completion without text, e\.g\. \['p000'"):
+    with pytest.raises(
+        ValueError, match=r"6 pairs have a prompt or completion without text in the tables, e\.g\. \['p000'"
+    ):
         Stratified(by="length", budget=2).select(replace(pool, completions=pool.completions.clear()))
 
 
