@@ -1,4 +1,5 @@
-"""``docs/selection.md``: its examples are valid, it names every method, and the files it points to are there."""
+"""``docs/selection.md``: its examples are valid, as are the README's, it names every method, and the files it points to
+are there."""
 
 import copy
 import re
@@ -19,6 +20,7 @@ from pref_assets.selection import SelectorConfig
 
 PROJECT = Path(__file__).parent.parent
 PAGE = (PROJECT / "docs" / "selection.md").read_text()
+README = (PROJECT / "README.md").read_text()
 COMPONENTS: dict[str, type[PipelineSpec] | type[ProvingSpec]] = {
     "pref_assets.PreferencePipeline": PipelineSpec,
     "pref_assets.ProvingGround": ProvingSpec,
@@ -26,8 +28,8 @@ COMPONENTS: dict[str, type[PipelineSpec] | type[ProvingSpec]] = {
 
 
 @cache
-def examples() -> list[dict[str, Any]]:
-    return [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)]
+def examples(page: str = PAGE) -> list[dict[str, Any]]:
+    return [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
 
 
 def whole(example: dict[str, Any]) -> tuple[type[PipelineSpec] | type[ProvingSpec], dict[str, Any]]:
@@ -55,6 +57,13 @@ def parts_until(example: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def test_every_example_is_valid(number: int) -> None:
     model, attributes = whole(examples()[number])
     parse_as(model, attributes)
+
+
+def test_the_examples_of_the_readme_are_valid() -> None:
+    found = examples(README)
+    assert [set(each) for each in found] == [{"type", "attributes"}, {"subsets"}]
+    parse_as(PipelineSpec, found[0]["attributes"])
+    parse_as(PipelineSpec, {**examples()[0]["attributes"], **found[1]})
 
 
 def test_an_example_with_a_wrong_name_would_be_seen() -> None:
