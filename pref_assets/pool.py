@@ -14,6 +14,7 @@ from pref_assets.pairs.schema import PAIR_SCORES, PROMPTS
 from pref_assets.pairs.texts import with_texts
 
 if TYPE_CHECKING:
+    from pref_assets.features.store import Store
     from pref_assets.scoring.bradley_terry import Ensemble
 
 
@@ -72,6 +73,7 @@ class Pool:
         reward_models: fitted reward heads.
         reference_logps: log-probabilities under base models (``REFERENCE_LOGPS``).
         checkpoints: folders of trained checkpoints.
+        store: where selectors that ask keep the answers; ``None`` outside a pipeline.
     """
 
     pairs: pl.DataFrame
@@ -83,6 +85,7 @@ class Pool:
     reward_models: Mapping[str, "Ensemble"] = field(default_factory=dict)
     reference_logps: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     checkpoints: Mapping[str, str] = field(default_factory=dict)
+    store: "Store | None" = None
 
     def candidates(self) -> pl.DataFrame:
         """The ``train`` pairs, ordered by id."""

@@ -80,8 +80,12 @@ class Centred(Clusterer):
         places = np.arange(len(ids)) if fitted is None else np.flatnonzero(pl.Series(ids).is_in(list(fitted)))
         # One thread: sums taken in the order that threads happen to finish differ in the last bits.
         with threadpool_limits(1):
-            offset = np.zeros(matrix.shape[1], np.float32) if self.spherical else matrix.mean(axis=0)
-            moved = matrix - offset if offset.any() else matrix  # far from zero, squares would eat the digits
+            known = matrix[places] if len(places) < len(ids) else matrix
+            # Far from zero, squares would eat the digits; held-out vectors have no say in by how much.
+            offset = np.zeros(matrix.shape[1], np.float32)
+            if len(known) and not self.spherical:
+                offset = known.mean(axis=0)
+            moved = matrix - offset if offset.any() else matrix
             centres = self.centres(moved[places] if len(places) < len(ids) else moved)
             labels, _ = nearest(moved, centres)
         centres = centres + offset

@@ -18,7 +18,8 @@ _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8  # Adam as published
 
 @dataclass(frozen=True)
 class Sides:
-    """Pairs as a head sees them: ``chosen`` and ``rejected`` (n, d) of mean length 1, and ``p_chosen`` (n,)."""
+    """Pairs as a head sees them: ``chosen`` and ``rejected`` (n, d), those of ``train`` pairs of mean length 1, and
+    ``p_chosen`` (n,)."""
 
     chosen: Floats
     rejected: Floats
@@ -38,7 +39,9 @@ def sides_of(pairs: pl.DataFrame, vectors: Vectors) -> Sides:
         ValueError: a completion has no vector, or one with NaN or infinite values.
     """
     chosen, rejected = (vectors.rows(pairs[f"{side}_id"].to_list()) for side in ("chosen", "rejected"))
-    length = float(np.mean([np.linalg.norm(side, axis=1).mean() for side in (chosen, rejected)])) if len(pairs) else 1.0
+    train = (pairs["split"] == "train").to_numpy()  # held-out pairs have no say in what is learnt
+    known = [side[train] for side in (chosen, rejected)]
+    length = float(np.mean([np.linalg.norm(side, axis=1).mean() for side in known])) if train.any() else 1.0
     scale = np.float32(1 / length if length > 0 else 1)
     return Sides(chosen * scale, rejected * scale, pairs["p_chosen"].to_numpy().astype(np.float32))
 

@@ -77,7 +77,11 @@ def identity(reference: str) -> str:
         folder = Path(reference).expanduser()
         if not folder.is_dir():
             raise ModelNotFoundError(f"{reference}: no such folder")
-        files = sorted(f for f in folder.rglob("*") if f.is_file() and f.suffix in {".safetensors", ".json", ".txt", ".jinja", ".model"})
+        files = sorted(
+            f
+            for f in folder.rglob("*")
+            if f.is_file() and f.suffix in {".safetensors", ".json", ".txt", ".jinja", ".model"}
+        )
         stats = [[str(f.relative_to(folder)), f.stat().st_size, int(f.stat().st_mtime)] for f in files]
         return f"folder:{digest(stats)}"
     name, revision = hub_id(reference)

@@ -43,7 +43,7 @@ def jobs(spec: PipelineSpec) -> "list[UnresolvedAssetJobDefinition]":
     return ingest + [
         dg.define_asset_job(
             job_name(spec.name, verb),
-            selection=stages(spec.name, *(stage for stage in of if stage in have)),
+            selection=(before_training if verb == "curate" else stages)(spec.name, *(s for s in of if s in have)),
             description=text,
             tags={"pipeline": spec.name},
         )
@@ -68,6 +68,12 @@ def ingested(pipeline: str, source: str) -> dg.AssetSelection:
 def stages(pipeline: str, *names: str) -> dg.AssetSelection:
     """Every asset of these stages, or single assets of a stage, that can be computed."""
     return dg.AssetSelection.key_prefixes(*([pipeline, *name.split("/")] for name in names)).materializable()
+
+
+def before_training(pipeline: str, *names: str) -> dg.AssetSelection:
+    """The same without what reads a trained checkpoint or its base, which is not there yet."""
+    trained = dg.AssetSelection.key_prefixes(*([pipeline, stage] for stage in TRAINED))
+    return stages(pipeline, *names) - trained.downstream()
 
 
 def _stages(spec: PipelineSpec) -> set[str]:

@@ -43,5 +43,6 @@ def pool_of(home: Home, inputs: Mapping[str, Any]) -> Pool:
         clusters=named["clusters"],
         reward_models={name: Ensemble.load(Path(folder.path)) for name, folder in named["reward_models"].items()},
         reference_logps=named["reference_logps"],
+        store=store,
         checkpoints={name: folder.path for name, folder in named["checkpoints"].items()},
     )

@@ -151,6 +151,8 @@ def _every_trial_is_told(spec: ProvingSpec) -> Claim:
         cells = rows.group_by("budget").agg(pl.len().alias("trials"))
         bad = cells.filter(pl.col("trials") != wanted)
         silent = rows.filter(pl.col("value").is_null() & pl.col("problem").is_null()).select("budget", trials=pl.lit(0))
+        if not height(rows):
+            return dg.AssetCheckResult(passed=False, description="there is no trial at all")
         return verdict(pl.concat([bad, silent.cast({"trials": pl.UInt32})]), height(cells))
 
     text = "Every world, noise level and seed has a result or a reason why there is none."

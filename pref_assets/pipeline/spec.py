@@ -11,7 +11,7 @@ from pref_assets.features import EmbedderConfig
 from pref_assets.pairs.curation import PairsBlock
 from pref_assets.pairs.readers import SourceConfig
 from pref_assets.proving.real import Trials
-from pref_assets.scoring import RewardModelConfig, ScorerConfig
+from pref_assets.scoring import MeasuredScorer, RewardModelConfig, ScorerConfig
 from pref_assets.selection import SelectorConfig
 from pref_assets.settings import Settings
 from pref_assets.training import CheckpointConfig
@@ -90,6 +90,15 @@ class PipelineSpec(Settings):
         found["embeddings"] = list(dict.fromkeys([*found["embeddings"], *heads]))
         return found
 
+    def waits(self, settings: Settings) -> bool:
+        """Whether an entry waits for a job, as training does: it is measured by a model or a server, or reads what
+        is."""
+        if isinstance(settings, MeasuredScorer):
+            return True
+        read = self.reads(settings)
+        inner = [getattr(self, stage)[name] for stage in ("clusters", "scores") for name in read[stage]]
+        return bool(read["checkpoints"] or read["reference_logps"]) or any(self.waits(each) for each in inner)
+
     def needs(self, settings: Settings, stage: str) -> list[str]:
         """Names in ``stage`` that an entry reads, each once."""
         return list(dict.fromkeys(ref.name for ref in settings.references() if ref.stage == stage))
@@ -108,4 +117,7 @@ class PipelineSpec(Settings):
         for name in self.clusters:
             if name.removesuffix("_centroids") in self.clusters and name.endswith("_centroids"):
                 raise ValueError(f"clusters.{name}: this name is taken by the centroids table of another entry")
+        for name in self.trials:
+            if name.removesuffix("_proven") in self.trials and name.endswith("_proven"):
+                raise ValueError(f"trials.{name}: this name is taken by the verdict on another entry")
         return self

@@ -13,7 +13,7 @@ from pref_assets.proving.known import known_truth
 from pref_assets.proving.trial import Bench
 from pref_assets.selection import SelectorConfig
 from pref_assets.selection.budget import BudgetField
-from pref_assets.settings import EmbeddingsName, Settings, SubsetName
+from pref_assets.settings import EmbeddingsName, Reference, Settings, SubsetName
 
 
 class Trials(Settings):
@@ -43,6 +43,10 @@ class Trials(Settings):
     truth: str | None = None
     """Truth files of the pairs (path, glob or `package://…`), where faults were planted on purpose: accuracy is then
     against the true label, and the oracle and the faults found are measured too."""
+
+    def references(self) -> list[Reference]:
+        """Names of other entries; ``subsets: all`` names none."""
+        return [ref for ref in super().references() if ref.path != ("subsets",) or self.subsets != "all"]
 
     def tried(self, subsets: Mapping[str, SelectorConfig]) -> dict[str, SelectorConfig]:
         """The selectors on trial, of those of the pipeline."""

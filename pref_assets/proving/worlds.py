@@ -68,7 +68,7 @@ class PlantedWorld(Settings):
     place_width: int = Field(default=8, ge=1)
     """Dimensions that say where a topic lies; both answers of a pair have them alike."""
     flips: float = Field(default=0.0, ge=0, le=0.5)
-    """Share of train labels that are wrong, over all groups."""
+    """Share of train labels that are wrong, over all groups; a proving ground's own `flips` replace it."""
     carelessness: tuple[float, float, float] = (0.5, 1.0, 1.5)
     """How many times as often as the average each annotator group is wrong; their mean is 1."""
     duplicates: float = Field(default=0.1, ge=0, le=0.5)

@@ -1,9 +1,11 @@
 """Task: measures what the store does not hold yet."""
 
+import math
 import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 from pydantic import TypeAdapter
 
@@ -52,10 +54,17 @@ def measured_alone(job: Job, report: Reporter) -> dict[str, Any]:
 
 
 def _largest_difference(known: pl.DataFrame, again: pl.DataFrame) -> float:
-    names = [name for name, dtype in known.schema.items() if dtype.is_float()]
+    """Over every float and list of floats; a number that is there only once differs without bound."""
+    largest = 0.0
     both = known.join(again, on="id", how="left", suffix="_again", validate="1:1")
-    differences = [((pl.col(n) - pl.col(f"{n}_again")) / (1 + pl.col(n).abs())).abs().fill_null(0) for n in names]
-    return float(both.select(pl.max_horizontal(differences).max()).item() or 0.0) if names else 0.0
+    for name, dtype in known.schema.items():
+        if dtype.is_float() or (isinstance(dtype, pl.List) and dtype.inner.is_float()):
+            first, second = (both.get_column(each).explode() for each in (name, f"{name}_again"))
+            if len(first) != len(second) or (first.is_null() != second.is_null()).any():
+                return math.inf
+            relative = np.abs((first - second) / (1 + first.abs())).fill_null(0.0).to_numpy()
+            largest = max(largest, float(relative.max(initial=0.0)))
+    return largest
 
 
 def load(config: dict[str, Any]) -> MeasuredScorer:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from pref_assets.features.store import MissingRowsError, Store
-from pref_assets.home import Home
 from pref_assets.pool import Pool, seeded_hash
 from pref_assets.scoring.judging.answers import ANSWERS, answer_rows, conversation, question_id
 from pref_assets.scoring.judging.client import Answer, Client, Messages
@@ -117,13 +116,19 @@ class AskedChooser(Settings):
         return check_template(template, ("size", "context", "options"))
 
     def chooser(self, pool: Pool, ids: Sequence[str], seed: int) -> Chooser:
-        """A chooser over the candidates ``ids``; answers live in the store of the deployment's home."""
+        """A chooser over the candidates ``ids``; answers live in the pool's store.
+
+        Raises:
+            ValueError: the pool has no store.
+        """
+        if pool.store is None:
+            raise ValueError("add_one_in: a judge that is asked keeps its answers in a store, and this pool has none")
         texts = judged_texts(pool.only(ids)).with_columns(
             shortened(name, self.max_characters) for name in ("prompt", "chosen")
         )
         rows = dict(zip(texts["pair_id"], texts.select("prompt", "chosen").rows(), strict=True))
         shown = [f"Request: {rows[each][0] or ''}\nAnswer: {rows[each][1]}" for each in ids]
-        return _Asks(self, shown, Store(Home.default().store))
+        return _Asks(self, shown, pool.store)
 
 
 OneInJudge = Annotated[FacilityLocation | QualityNovelty | AskedChooser, Field(discriminator="type")]

@@ -1,6 +1,7 @@
 """Growth by choices: equal to greedy and to random at its ends, within 1 - 1/e, and asked of a server."""
 
 import re
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import polars as pl
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from pref_assets.home import Home
+from pref_assets.features.store import Store
 from pref_assets.pool import Pool, Vectors, seeded_hash
 from pref_assets.scoring.judging.client import ServerError
 from pref_assets.selection import AddOneIn, Random, SelectorConfig
@@ -142,9 +143,8 @@ def longest(question: str, number: int) -> str:
     return f"It is rich. [[{lengths.index(max(lengths)) + 1}]]"
 
 
-def test_a_server_is_asked_once_a_round_and_never_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PREF_ASSETS_HOME", str(tmp_path))
-    pool = text_pool([("word " * (i + 1), "no") for i in range(24)])
+def test_a_server_is_asked_once_a_round_and_never_twice(tmp_path: Path) -> None:
+    pool = replace(text_pool([("word " * (i + 1), "no") for i in range(24)]), store=Store(tmp_path))
     with serving(longest) as fake:
         asked = {"type": "asked", "endpoint": endpoint(fake.url), "context_size": 2}
         method = add_one_in(asked, budget=20, n_options=24)
@@ -157,15 +157,12 @@ def test_a_server_is_asked_once_a_round_and_never_twice(tmp_path: Path, monkeypa
         assert re.fullmatch(r"chosen: round 1 among 24, said 'It is rich\. \[\[\d+\]\]'", first)
         assert_promises(method, pool)
         assert len(fake.bodies) == 20
-    assert (Home(tmp_path).store / "answers").is_dir()
+    assert (tmp_path / "answers").is_dir()
 
 
 @pytest.mark.parametrize("said", ["both!", "[[9]]", "[[0]]", "[[1]] or [[2]]", ""])
-def test_nonsense_takes_the_first_candidate_and_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
-) -> None:
-    monkeypatch.setenv("PREF_ASSETS_HOME", str(tmp_path))
-    pool = text_pool([("a", "b")] * 6)
+def test_nonsense_takes_the_first_candidate_and_says_so(tmp_path: Path, said: str) -> None:
+    pool = replace(text_pool([("a", "b")] * 6), store=Store(tmp_path))
     with serving(lambda question, number: said) as fake:
         method = add_one_in({"type": "asked", "endpoint": endpoint(fake.url)}, budget=2, n_options=3)
         decisions = method.select(pool)
@@ -177,11 +174,8 @@ def test_nonsense_takes_the_first_candidate_and_says_so(
     }
 
 
-def test_a_server_that_dies_is_an_error_and_what_it_said_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PREF_ASSETS_HOME", str(tmp_path))
-    pool = text_pool([("word " * (i + 1), "no") for i in range(8)])
+def test_a_server_that_dies_is_an_error_and_what_it_said_is_kept(tmp_path: Path) -> None:
+    pool = replace(text_pool([("word " * (i + 1), "no") for i in range(8)]), store=Store(tmp_path))
 
     def dying(question: str, number: int) -> Reply | str:
         return Reply(status=500, body="gone") if number == 3 else longest(question, number)
@@ -193,3 +187,9 @@ def test_a_server_that_dies_is_an_error_and_what_it_said_is_kept(
             method.select(pool)
         method.select(pool)
         assert len(fake.bodies) == 6  # three, the one that failed, and the two that were left
+
+
+def test_a_pool_without_a_store_cannot_ask() -> None:
+    method = add_one_in({"type": "asked", "endpoint": endpoint("http://localhost:1/v1")}, budget=1)
+    with pytest.raises(ValueError, match="keeps its answers in a store"):
+        method.select(text_pool([("a", "b")] * 3))

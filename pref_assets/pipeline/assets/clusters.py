@@ -40,7 +40,7 @@ def _clusters(spec: PipelineSpec, name: str, settings: ClustererConfig) -> dg.As
                 description=describe(what, inputs=inputs, settings=settings, table=table),
                 settings=settings,
                 table=table,
-                automation=FOLLOW,
+                automation=None if spec.waits(settings) else FOLLOW,
             )
         )
         for key, (table, what) in tables.items()

@@ -91,7 +91,7 @@ def _scores(spec: PipelineSpec, name: str, settings: ScorerConfig) -> dg.AssetsD
             ),
             settings=settings,
             table=PAIR_SCORES,
-            automation=None if isinstance(settings, MeasuredScorer) else FOLLOW,
+            automation=None if spec.waits(settings) else FOLLOW,
             tags={"scorer": settings.type},
         ),
         ins=pool_inputs(spec, settings),

@@ -33,7 +33,7 @@ def _subset(spec: PipelineSpec, name: str, settings: SelectorConfig) -> dg.Asset
             ),
             settings=settings,
             table=DECISIONS,
-            automation=FOLLOW,
+            automation=None if spec.waits(settings) else FOLLOW,
             tags={"selector": settings.type},
         ),
         ins=pool_inputs(spec, settings),

@@ -49,6 +49,7 @@ class InfluenceModel(Scorer):
         """
         train = pool.candidates()
         probed = self._probed(train)
+        self._check_vectors(pool, train)
         measured = z_scores(self.probe.probe(pool)(train[probed]))
         held_out = round(self.held_out_share * self.probes)
         fitted, tested = probed[held_out:], probed[:held_out]
@@ -82,6 +83,11 @@ class InfluenceModel(Scorer):
                 "remain to fit on"
             )
         return seeded_hash(train["pair_id"], self.seed, "probe").arg_sort().to_numpy()[: self.probes]
+
+    def _check_vectors(self, pool: Pool, train: pl.DataFrame) -> None:
+        """Before any probe, so that the error counts all pairs and not those that were looked at first."""
+        config = pool.reward_models[self.probe.reward_model].config
+        pool.embeddings[config.embeddings].rows([*train["chosen_id"], *train["rejected_id"]])
 
     def _features(self, pool: Pool, pairs: pl.DataFrame) -> Floats:
         """x and margin · x, (n, 2 d); the margin by the heads that never saw the pair's prompt."""
