@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 from pydantic import TypeAdapter
 
@@ -62,8 +61,9 @@ def _largest_difference(known: pl.DataFrame, again: pl.DataFrame) -> float:
             first, second = (both.get_column(each).explode() for each in (name, f"{name}_again"))
             if len(first) != len(second) or (first.is_null() != second.is_null()).any():
                 return math.inf
-            relative = np.abs((first - second) / (1 + first.abs())).fill_null(0.0).to_numpy()
-            largest = max(largest, float(relative.max(initial=0.0)))
+            numbers = pl.DataFrame({"first": first, "second": second})
+            relative = ((pl.col("first") - pl.col("second")) / (1 + pl.col("first").abs())).abs()
+            largest = max(largest, float(numbers.select(relative.max().fill_null(0.0)).item()))
     return largest
 
 

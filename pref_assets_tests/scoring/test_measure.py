@@ -21,7 +21,5 @@ def frame(**columns: list) -> pl.DataFrame:
         ({"n": [1, 2]}, {"n": [1, 2]}, 0.0),
     ],
 )
-def test_the_largest_difference_is_of_every_number_and_list_of_numbers(
-    known: dict, again: dict, expected: float
-) -> None:
+def test_every_number_and_list_of_numbers_is_compared(known: dict, again: dict, expected: float) -> None:
     assert _largest_difference(frame(**known), frame(**again).reverse()) == pytest.approx(expected)
