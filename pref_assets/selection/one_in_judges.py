@@ -153,13 +153,23 @@ class _Represents:
 class _GoodAndNew:
     def __init__(self, unit: Floats, quality: NDArray[np.float64], novelty: float) -> None:
         self.unit, self.quality, self.novelty = unit, quality, novelty
+        self.members = np.empty((64, unit.shape[1]), dtype=np.float32)  # side by side: gathering them costs more
+        self.known = 0
 
     def choose(self, kept: Sequence[int], options: Sequence[int]) -> Choice:
         rows = list(options)
-        nearest = (self.unit[rows] @ self.unit[list(kept)].T).max(axis=1) if len(kept) else np.zeros(len(rows))
+        self._learn(kept)
+        near = self.unit[rows] @ self.members[: self.known].T
+        nearest = near.max(axis=1) if self.known else np.zeros(len(rows))
         gains = self.quality[rows] + self.novelty * (1 - nearest.astype(np.float64))
         place = int(gains.argmax())
         return Choice(place, f"quality {self.quality[rows[place]]:.4g}, cosine {nearest[place]:.4g}")
+
+    def _learn(self, kept: Sequence[int]) -> None:
+        while len(self.members) < len(kept):
+            self.members = np.concatenate([self.members, np.empty_like(self.members)])
+        self.members[self.known : len(kept)] = self.unit[list(kept[self.known :])]
+        self.known = len(kept)
 
     def close(self) -> None:
         """Nothing is open."""
