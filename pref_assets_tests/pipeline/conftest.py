@@ -129,6 +129,7 @@ def attributes(data: Path, llama: Path) -> dict[str, Any]:
             "accuracy": {"type": "reward_accuracy", "scores": ["strength"]},
             "ranking": {"type": "ranking_accuracy", "max_pairs": 8},
         },
+        "trials": {"selectors": {"embeddings": "minilm", "budgets": [8], "seeds": [0, 1], "draws": 2}},
     }
 
 
