@@ -1,5 +1,6 @@
-"""Writes ``docs/methods.md`` and ``docs/formats.md`` from the code: every method of every stage with its source and
-settings, and every format with an example, what is kept of it and whether there is a way back.
+"""Writes ``docs/methods.md`` and ``docs/formats.md`` from the code: every method of every stage with its source,
+settings and what trials said of it, and every format with an example, what is kept of it and whether there is a way
+back; and ``docs/proving_ground.md``, the results of trials, from ``docs/measured``.
 
 Run ``python -m pref_assets.documentation docs``; a test fails when a page is out of date.
 """
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from pref_assets.evidence import HEADER, evidence
+from pref_assets.evidence import HEADER, evidence, trials_page
 from pref_assets.pairs.readers import Source, SourceConfig
 from pref_assets.pipeline.spec import BLOCKS, PipelineSpec
 from pref_assets.settings import Settings
@@ -177,5 +178,6 @@ def _classes(annotation: Any) -> Iterator[type[Settings]]:
 
 
 if __name__ == "__main__":
-    for name, page in (("methods.md", methods_page()), ("formats.md", formats_page())):
+    pages = {"methods.md": methods_page(), "formats.md": formats_page(), "proving_ground.md": trials_page(DOCS)}
+    for name, page in pages.items():
         (Path(sys.argv[1]) / name).write_text(page)

@@ -5,11 +5,19 @@ from pathlib import Path
 import pytest
 
 from pref_assets.documentation import formats_page, methods_page
+from pref_assets.evidence import trials_page
 
 DOCS = Path(__file__).parent.parent / "docs"
 
 
-@pytest.mark.parametrize(("name", "page"), [("methods.md", methods_page), ("formats.md", formats_page)])
+PAGES = [
+    ("methods.md", methods_page),
+    ("formats.md", formats_page),
+    ("proving_ground.md", lambda: trials_page(DOCS)),
+]
+
+
+@pytest.mark.parametrize(("name", "page"), PAGES)
 def test_the_pages_are_what_the_code_says(name: str, page: Callable[[], str]) -> None:
     assert (DOCS / name).read_text() == page(), "run `python -m pref_assets.documentation docs`"
 
