@@ -35,7 +35,8 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.installed
+bench: $(VENV)/.installed  ## Beside peers, some of which nothing else needs
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[bench]"
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:  ## Forgets all state (tables, checkpoints, runs); keeps .venv
