@@ -178,6 +178,6 @@ def tried_rows(head: dict[str, Any], bench: Bench, pool: Pool, method: Selector)
     """Rows of ``TRIALS`` of one trial."""
     try:
         found = bench.measure(method, pool)
-    except ValueError as error:
+    except (ValueError, FloatingPointError) as error:
         return [{**head, "metric": "accuracy", "value": None, "problem": str(error)[:500]}]
     return [{**head, "metric": name, "value": value} for name, value in found.items()]

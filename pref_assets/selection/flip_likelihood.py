@@ -44,7 +44,7 @@ def fit_two_heads(
 
     Args:
         differences: (n, d). features: (n, m). p_chosen: (n,) in [0, 1], the label.
-        tolerance: largest component of the gradient, for each pair.
+        tolerance: largest component of the gradient, each in units of its curvature, for the square root of pairs.
 
     Raises:
         FloatingPointError: no minimum within ``max_steps``.
@@ -57,18 +57,25 @@ def fit_two_heads(
     anchor = start.copy()
     strength = np.concatenate([np.full(d, l2), np.full(m + 1, l2_flip)])
 
-    def objective(heads: Floats) -> tuple[float, Floats]:
+    # Dimensions seldom used are as steep as the others when each is measured in its own curvature at the start.
+    squares = np.concatenate([(differences**2).sum(axis=0), (features**2).sum(axis=0), [len(features)]])
+    scale = 1 / np.sqrt(squares / 4 + strength)
+
+    def objective(scaled: Floats) -> tuple[float, Floats]:
+        heads = scaled * scale
         margins, logits = differences @ heads[:d], features @ heads[d:-1] + heads[-1]
         loss, by_margin, by_logit = negative_log_likelihood(margins, logits, p_chosen)
         moved = heads - anchor
         slope = np.concatenate([differences.T @ by_margin, features.T @ by_logit, [by_logit.sum()]])
-        return float(loss.sum() + 0.5 * (strength * moved**2).sum()), slope + strength * moved
+        return float(loss.sum() + 0.5 * (strength * moved**2).sum()), (slope + strength * moved) * scale
 
-    options = {"maxiter": max_steps, "maxfun": 2 * max_steps, "gtol": tolerance * len(p_chosen), "ftol": 1e-10}
-    found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
+    goal = tolerance * np.sqrt(len(p_chosen))
+    options = {"maxiter": max_steps, "maxfun": 2 * max_steps, "gtol": goal, "ftol": 1e-10}
+    found = minimize(objective, start / scale, jac=True, method="L-BFGS-B", options=options)
     if not found.success:
         raise FloatingPointError(f"flip_model did not converge in {max_steps} steps: {found.message}; raise l2")
-    return TwoHeads(found.x[:d], found.x[d:-1], float(found.x[-1]))
+    heads = found.x * scale
+    return TwoHeads(heads[:d], heads[d:-1], float(heads[-1]))
 
 
 def negative_log_likelihood(margins: Floats, logits: Floats, p_chosen: Floats) -> tuple[Floats, Floats, Floats]:
