@@ -33,6 +33,8 @@ PROVENANCE = pl.List(pl.Struct({"source": pl.String, "uri": pl.String, "row": pl
 class Column:
     dtype: pl.DataType | type[pl.DataType]
     description: str
+    may_be_null: bool = False
+    """Of a key column: whether it may be null all the same."""
 
 
 @dataclass(frozen=True)
@@ -371,7 +373,7 @@ TRIALS = Table(
         "type": Column(pl.String, "Its type."),
         "budget": Column(pl.String, "How much it was to keep; `own` where it decides that itself."),
         "world": Column(pl.String, "What it was tried on."),
-        "flips": Column(pl.Float64, "Share of labels planted wrong; null where nothing was planted."),
+        "flips": Column(pl.Float64, "Share of labels planted wrong; null where nothing was planted.", may_be_null=True),
         "seed": Column(pl.Int64, "Seed of the world and the method."),
         "metric": Column(pl.String, "What was measured."),
         "value": Column(pl.Float64, "The value; null where the method refused."),
@@ -386,7 +388,7 @@ PROVEN = Table(
         "type": Column(pl.String, "Its type."),
         "budget": Column(pl.String, "How much it was to keep; `own` where it decides that itself."),
         "world": Column(pl.String, "What it was tried on; `every` is the mean over all."),
-        "flips": Column(pl.Float64, "Share of labels planted wrong; null for the mean over all, or where unknown."),
+        "flips": Column(pl.Float64, "Share of labels planted wrong; null for the mean over all.", may_be_null=True),
         "metric": Column(pl.String, "What was measured; `vs_<control>` is a paired difference of accuracies."),
         "value": Column(pl.Float64, "Mean over seeds."),
         "lo": Column(pl.Float64, "Lower end of the 95 % interval over seeds (Student's t); null for one seed."),

@@ -34,7 +34,9 @@ def column_schema(table: Table) -> dg.TableSchema:
                 name,
                 str(column.dtype() if isinstance(column.dtype, type) else column.dtype),
                 description=column.description,
-                constraints=dg.TableColumnConstraints(unique=table.key == (name,), nullable=name not in table.key),
+                constraints=dg.TableColumnConstraints(
+                    unique=table.key == (name,), nullable=name not in table.key or column.may_be_null
+                ),
             )
             for name, column in table.columns.items()
         ]

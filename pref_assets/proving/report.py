@@ -109,7 +109,7 @@ def plot(results: pl.DataFrame, dpi: int) -> bytes:
     budgets = rows["budget"].unique().sort().to_list()
     order = rows.group_by("method").agg(pl.col("vs_random").mean()).sort("vs_random")["method"].to_list()
     figure = Figure(figsize=(1.8 + _WIDE * len(budgets), _ROW_INCH * len(order) + 0.9), dpi=dpi, layout="constrained")
-    axes = figure.subplots(1, len(budgets), squeeze=False, sharey=True)[0]
+    axes = figure.subplots(1, len(budgets), squeeze=False, sharex=True, sharey=True)[0]
     for axis, budget in zip(axes, budgets, strict=True):
         _panel(axis, rows.filter(budget=budget).to_dicts(), {name: place for place, name in enumerate(order)})
         axis.set_title(f"budget {budget}", fontsize=8, loc="left")
