@@ -126,10 +126,14 @@ def trials(spec: ProvingSpec, method: str) -> pl.DataFrame:
         for flips in spec.flips:
             for seed in spec.seeds:
                 ground = _ground(world.model_copy(update={"flips": flips}), seed, spec.l2, spec.draws)
-                pool = ground.pool_for(spec, settings)
-                for budget, tried in budgeted(settings, spec.budgets, seed, len(pool.candidates())):
+                prepared = _prepared(ground, spec, settings)
+                for budget, tried in budgeted(settings, spec.budgets, seed, len(ground.pool.candidates())):
                     head = {"method": method, "type": settings.type, "budget": budget, "world": name}
-                    rows += tried_rows({**head, "flips": flips, "seed": seed}, ground.bench, pool, tried)
+                    head |= {"flips": flips, "seed": seed}
+                    if isinstance(prepared, Pool):
+                        rows += tried_rows(head, ground.bench, prepared, tried)
+                    else:
+                        rows.append(refused(head, prepared))
     return TRIALS.frame(rows)
 
 
@@ -174,10 +178,23 @@ class Silent:
         pass
 
 
+def _prepared(ground: Ground, spec: ProvingSpec, settings: Selector) -> Pool | Exception:
+    """The pool with what the selector needs, or why that cannot be had there."""
+    try:
+        return ground.pool_for(spec, settings)
+    except (ValueError, FloatingPointError) as error:
+        return error
+
+
+def refused(head: dict[str, Any], error: Exception) -> dict[str, Any]:
+    """The row of ``TRIALS`` that says why a method has no result."""
+    return {**head, "metric": "accuracy", "value": None, "problem": str(error)[:500]}
+
+
 def tried_rows(head: dict[str, Any], bench: Bench, pool: Pool, method: Selector) -> list[dict[str, Any]]:
     """Rows of ``TRIALS`` of one trial."""
     try:
         found = bench.measure(method, pool)
     except (ValueError, FloatingPointError) as error:
-        return [{**head, "metric": "accuracy", "value": None, "problem": str(error)[:500]}]
+        return [refused(head, error)]
     return [{**head, "metric": name, "value": value} for name, value in found.items()]

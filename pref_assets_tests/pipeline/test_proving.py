@@ -91,3 +91,15 @@ def test_trials_of_equal_settings_are_equal() -> None:
     again = trials(spec.of_method("top_margin"), "top_margin")
     seconds = pl.col("metric") != "seconds"
     assert again.filter(seconds).equals(trials(spec.of_method("top_margin"), "top_margin").filter(seconds))
+
+
+def test_a_method_whose_scores_cannot_be_had_is_told_not_fatal() -> None:
+    from pref_assets.proving.ground import trials
+
+    never = {"type": "criteria_vote", "voters": {"links": {"type": "trait", "trait": "links"}}}
+    spec = ground(
+        seeds=[0], scores={"never": never}, subsets={"a": {"type": "top_k", "scores": "never", "budget": "25%"}}
+    )
+    rows = trials(spec.of_method("a"), "a")
+    assert rows["value"].null_count() == rows.height == 1
+    assert "no criterion" in rows["problem"].item()
