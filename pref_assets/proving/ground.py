@@ -128,7 +128,7 @@ def trials(spec: ProvingSpec, method: str) -> pl.DataFrame:
                 ground = _ground(world.model_copy(update={"flips": flips}), seed, spec.l2, spec.draws)
                 prepared = _prepared(ground, spec, settings)
                 for budget, tried in budgeted(settings, spec.budgets, seed, len(ground.pool.candidates())):
-                    head = {"method": method, "type": settings.type, "budget": budget, "world": name}
+                    head: dict[str, Any] = {"method": method, "type": settings.type, "budget": budget, "world": name}
                     head |= {"flips": flips, "seed": seed}
                     if isinstance(prepared, Pool):
                         rows += tried_rows(head, ground.bench, prepared, tried)
