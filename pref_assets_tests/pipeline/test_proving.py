@@ -45,7 +45,7 @@ def test_every_method_is_an_asset_and_the_verdict_reads_them_all(tmp_path: Path)
     assert set(gains["method"]) == {"random", "top_margin"}
     assert gains["n"].to_list() == [3, 3]
     text = (home.root / "reports" / "ground" / "proven.md").read_text()
-    assert "`picky` at 25%: 3 trials; flip_filter: budget of 50 pairs, but only" in text
+    assert "`picky` at 25%: 3 trials; budget of 50 pairs, but only" in text
     assert (home.root / "reports" / "ground" / "proven.png").read_bytes().startswith(b"\x89PNG")
     events = result.asset_materializations_for_node("ground__reports__proven")
     assert events[0].metadata["comparisons"].value == 2
