@@ -289,7 +289,7 @@ def test_automation_follows_a_withdrawal(light: Lab) -> None:
 
 
 def test_checkpoints_and_evaluations_before_and_after(lab: Lab) -> None:
-    for block in ("reference_logps", "embeddings", "clusters", "reward_models", "scores", "evaluations"):
+    for block in ("reference_logps", "embeddings", "clusters", "reward_models", "scores", "evaluations", "trials"):
         lab.attributes[block] = {}
     lab.attributes["subsets"] = {"all": {"type": "all"}}
     lab.attributes["checkpoints"] = {
