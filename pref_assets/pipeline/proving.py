@@ -20,7 +20,7 @@ from pref_assets.resources.folders import write_atomically
 from pref_assets.resources.tracking import Tracking
 
 RESULTS = "proven"
-DPI, SMALL_DPI = 140, 62
+DPI, SMALL_DPI, SMALL_ROWS = 140, 60, 20
 
 
 def proving_definitions(spec: ProvingSpec) -> dg.Definitions:
@@ -137,7 +137,7 @@ def verdict_notes(file: Path, found: pl.DataFrame, rows: pl.DataFrame, about: st
         **series({"comparisons": comparisons(found), "better_than_random": better, "worse_than_random": worse}),
         "best": preview(table, shown),
         "worst": preview(table.reverse(), shown),
-        "plot": picture(plot(found, SMALL_DPI), "gain over random", colours=8),
+        "plot": picture(plot(found, SMALL_DPI, SMALL_ROWS), "gain over random", colours=8),
         "table": dg.MetadataValue.path(str(file.with_suffix(".md"))),
         "picture": dg.MetadataValue.path(str(file.with_suffix(".png"))),
     }

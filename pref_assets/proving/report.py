@@ -93,9 +93,9 @@ def _cell(row: dict[str, Any], metric: str) -> str:
     return f"{value:+.3f}{shown}"
 
 
-def plot(results: pl.DataFrame, dpi: int) -> bytes:
+def plot(results: pl.DataFrame, dpi: int, most: int | None = None) -> bytes:
     """PNG: gain over random of every method with its interval, a panel a budget; green and red ones are significant
-    after adjustment.
+    after adjustment. Of more than ``most`` methods only the best and the worst are drawn.
 
     Raises:
         ValueError: nothing was compared with random.
@@ -108,6 +108,9 @@ def plot(results: pl.DataFrame, dpi: int) -> bytes:
         raise ValueError("no method was compared with random")
     budgets = rows["budget"].unique().sort().to_list()
     order = rows.group_by("method").agg(pl.col("vs_random").mean()).sort("vs_random")["method"].to_list()
+    if most is not None and len(order) > most:
+        order = order[: most // 2] + order[-(most - most // 2) :]
+        rows = rows.filter(pl.col("method").is_in(order))
     figure = Figure(figsize=(1.8 + _WIDE * len(budgets), _ROW_INCH * len(order) + 0.9), dpi=dpi, layout="constrained")
     axes = figure.subplots(1, len(budgets), squeeze=False, sharex=True, sharey=True)[0]
     for axis, budget in zip(axes, budgets, strict=True):
