@@ -39,8 +39,8 @@ intervals come about: [selection.md](selection.md). A result that is no better t
 """
 ABOUT = {
     "proving_ground": "Planted worlds, in vectors and in text, with 0, 20 and 40 % wrong labels, eight seeds; 1,600 "
-    "train pairs. `mates`, `quad`, `dsir` and the influences look at 200 trusted pairs, `relabel_vote` and `hybrid_route` at two "
-    "further votes a pair, which the others do not.",
+    "train pairs. `mates`, `quad`, `dsir` and the influences look at 200 trusted pairs, `relabel_vote` and "
+    "`hybrid_route` at two further votes a pair, which the others do not.",
     "language": "Answers of a small language model to verifiable instructions, about nine per cent of the labels wrong "
     "on purpose; accuracy is against the true label. One pool of 155 pairs: intervals are wide.",
     "hh_rlhf": "Anthropic's hh-rlhf (harmless-base, test file: 2,297 pairs), seven random pools of its train prompts.",
