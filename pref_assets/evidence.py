@@ -41,8 +41,8 @@ ABOUT = {
     "proving_ground": "Planted worlds, in vectors and in text, with 0, 20 and 40 % wrong labels, eight seeds; 1,600 "
     "train pairs. `mates`, `quad`, `dsir` and the influences look at 200 trusted pairs, `relabel_vote` and "
     "`hybrid_route` at two further votes a pair, which the others do not.",
-    "language": "Answers of a small language model to verifiable instructions, about nine per cent of the labels wrong "
-    "on purpose; accuracy is against the true label. One pool of 155 pairs: intervals are wide.",
+    "language": "Answers of a small language model to verifiable instructions, some labels wrong on purpose; accuracy "
+    "is against the true label. Pools of about 70 train pairs: intervals are wide, and the head learns next to nothing.",
     "hh_rlhf": "Anthropic's hh-rlhf (harmless-base, test file: 2,297 pairs), seven random pools of its train prompts.",
     "crowdrag25": "CrowdRAG-25 (924 pairs, five workers each; the pipeline is a recipe), seven random pools.",
 }
@@ -98,6 +98,6 @@ def _line(world: str, row: dict[str, Any]) -> str:
     shown = f"{row['vs_random']:+.3f}" + ("" if None in ends else f" [{ends[0]:+.3f}, {ends[1]:+.3f}]")
     if row["p"] is not None and row["p"] < SIGNIFICANT:
         shown = f"**{shown}**"
-    p = "" if row["p"] is None else "<0.001" if row["p"] < SMALLEST_P else f"{row['p']:.3f}"
-    wrong = "" if row["wrong_labels"] is None else f"{row['wrong_labels']:.3f}"
+    p = "–" if row["p"] is None else "<0.001" if row["p"] < SMALLEST_P else f"{row['p']:.3f}"
+    wrong = "–" if row["wrong_labels"] is None else f"{row['wrong_labels']:.3f}"
     return f"| `{row['method']}` | {world} | {row['budget']} | {shown} | {p} | {row['vs_all']:+.3f} | {wrong} |"
