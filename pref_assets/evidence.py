@@ -42,7 +42,7 @@ ABOUT = {
     "train pairs. `mates`, `quad`, `dsir` and the influences look at 200 trusted pairs, `relabel_vote` and "
     "`hybrid_route` at two further votes a pair, which the others do not.",
     "language": "Answers of a small language model to verifiable instructions, some labels wrong on purpose; accuracy "
-    "is against the true label. Pools of about 70 train pairs: intervals are wide, and the head learns next to nothing.",
+    "is against the true label. Pools of about 70 train pairs: intervals are wide, the head learns next to nothing.",
     "hh_rlhf": "Anthropic's hh-rlhf (harmless-base, test file: 2,297 pairs), seven random pools of its train prompts.",
     "crowdrag25": "CrowdRAG-25 (924 pairs, five workers each; the pipeline is a recipe), seven random pools.",
 }
