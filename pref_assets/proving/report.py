@@ -57,10 +57,11 @@ def markdown(results: pl.DataFrame, refused: pl.DataFrame, about: str) -> str:
         "",
         f"`vs random` is the accuracy of a head trained on the subset minus that of heads trained on as many random "
         f"pairs, paired by world and seed, with its 95 % interval over seeds. {tested} such comparisons were made; "
-        f"**bold** ones differ from zero after Holm's adjustment for all of them (p < {SIGNIFICANT:g}).",
+        f"**bold** ones differ from zero after Holm's adjustment for all of them (p < {SIGNIFICANT:g}). Only seeds on "
+        "which a method refused no trial count.",
         "",
-        f"| method | budget | {' | '.join(COLUMNS.values())} |",
-        f"| --- | --- | {' | '.join('---:' for _ in COLUMNS)} |",
+        f"| method | budget | seeds | {' | '.join(COLUMNS.values())} |",
+        f"| --- | --- | ---: | {' | '.join('---:' for _ in COLUMNS)} |",
     ]
     lines += [_line(row) for row in ranked(results).to_dicts()]
     if not refused.is_empty():
@@ -77,7 +78,7 @@ def _line(row: dict[str, Any]) -> str:
         cells[0] = f"**{cells[0]}**"
     name = row["method"] if row["method"] == row["type"] else f"{row['method']}` (`{row['type']}`)"
     name = f"`{name}" + ("" if name.endswith(")") else "`")
-    return f"| {name} | {row['budget']} | {' | '.join(cells)} |"
+    return f"| {name} | {row['budget']} | {row['n']} | {' | '.join(cells)} |"
 
 
 def _cell(row: dict[str, Any], metric: str) -> str:
