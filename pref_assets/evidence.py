@@ -20,8 +20,9 @@ MEASURED: dict[str, type[ProvingSpec] | type[PipelineSpec]] = {
     "proving_ground": ProvingSpec,
     "language": PipelineSpec,
     "hh_rlhf": PipelineSpec,
+    "judged": PipelineSpec,
 }
-"""Pipelines whose results are kept as ``<docs>/measured/<name>.csv``, and what their files describe."""
+"""Pipelines, shipped or recipes, whose results are kept as ``<docs>/measured/<name>.csv``, and what files describe."""
 STAGES = ("clusters", "reward_models", "scores", "subsets")
 SMALLEST_P = 0.001
 """Below this a p value is not spelt out."""
@@ -43,6 +44,8 @@ ABOUT = {
     "`hybrid_route` at two further votes a pair, which the others do not.",
     "language": "Answers of a small language model to verifiable instructions, some labels wrong on purpose; accuracy "
     "is against the true label. Pools of about 70 train pairs: intervals are wide, the head learns next to nothing.",
+    "judged": "The pairs of `language`, judged by SmolLM2 (135M) behind `transformers serve`, in both orders (the "
+    "pipeline is a recipe): what the smallest of judges is worth.",
     "hh_rlhf": "Anthropic's hh-rlhf (harmless-base, test file: 2,297 pairs), seven random pools of its train prompts.",
     "crowdrag25": "CrowdRAG-25 (924 pairs, five workers each; the pipeline is a recipe), seven random pools.",
 }
@@ -68,8 +71,9 @@ def evidence(docs: Path) -> dict[tuple[str, str], list[str]]:
         results = _results(docs / "measured" / f"{name}.csv")
         if results is None:
             continue
-        attributes = yaml.safe_load((DEFS / name / "defs.yaml").read_text())["attributes"]
-        spec = model.model_validate(attributes)
+        shipped = DEFS / name / "defs.yaml"
+        file = shipped if shipped.exists() else docs / "recipes" / f"{name}.yaml"
+        spec = model.model_validate(yaml.safe_load(file.read_text())["attributes"])
         used = {method: set(_used(spec, "subsets", settings)) for method, settings in spec.subsets.items()}
         for row in ranked(results).to_dicts():
             for key in used.get(row["method"], ()):

@@ -25,9 +25,11 @@ class Selector(Settings):
 
 
 def ranked(candidates: pl.DataFrame, seed: int) -> pl.DataFrame:
-    """Candidates from the highest ``score`` down; equal scores in an order drawn from the seed, never row order."""
+    """Candidates from the highest ``score`` down, those without one last; equal scores in an order drawn from the seed,
+    never row order."""
     hashes = seeded_hash(candidates["pair_id"], seed, "tie")
-    return candidates.with_columns(hash=hashes).sort(["score", "hash"], descending=[True, False]).drop("hash")
+    order = candidates.with_columns(hash=hashes).sort(["score", "hash"], descending=[True, False], nulls_last=True)
+    return order.drop("hash")
 
 
 def decide(pool: Pool, order: pl.DataFrame) -> pl.DataFrame:

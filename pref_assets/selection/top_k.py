@@ -25,20 +25,29 @@ class TopK(Budgeted):
     """Which number: a column of the scores, or one of their named details."""
     ascending: bool = False
     """Take the lowest values in place of the highest."""
+    missing: Literal["refuse", "last"] = "refuse"
+    """What becomes of pairs without a finite value among the scores, e.g. where a judge gave no verdict: an error, or
+    the last places, in an order drawn from the seed."""
 
     def select(self, pool: Pool) -> pl.DataFrame:
         """Decisions for the pool.
 
         Raises:
-            ValueError: a train pair has no finite value, or the budget is larger than the pool.
+            ValueError: a train pair has no finite value (unless ``missing`` is `last`), or the budget is larger than
+                the pool.
         """
-        order = in_order(candidate_values(pool, self.scores, self.column), self.seed, ascending=self.ascending)
+        values = candidate_values(pool, self.scores, self.column, may_lack=self.missing == "last")
+        order = in_order(values, self.seed, ascending=self.ascending)
         selected = pl.Series(self.take(pool, order["pair_id"].to_list()), dtype=pl.Boolean)
         kept = order["score"].filter(selected)
         cut = kept.max() if self.ascending else kept.min()
         side, code = ("lowest", "above_cut") if self.ascending else ("highest", "below_cut")
         reason = (
-            pl.when("selected")
+            pl.when(pl.col("selected") & pl.col("score").is_null())
+            .then(pl.lit(f"selected: without {self.column}, to fill the budget"))
+            .when(pl.col("score").is_null())
+            .then(pl.lit(f"unscored: no {self.column}"))
+            .when("selected")
             .then(pl.lit(f"selected: among the {side} {self.column}"))
             .otherwise(pl.format(f"{code}: the cut is {{}}", pl.lit(cut, pl.Float64)))
         )

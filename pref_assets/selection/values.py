@@ -9,13 +9,17 @@ PAIR_COLUMNS = ("p_chosen", "strength")
 """Numbers that the pairs table itself holds of every pair."""
 
 
-def candidate_values(pool: Pool, scores: str | None, column: str) -> pl.DataFrame:
+def candidate_values(pool: Pool, scores: str | None, column: str, *, may_lack: bool = False) -> pl.DataFrame:
     """The candidates, ordered by id, with that column (or named value) of the score table as ``score``; of the pairs
-    table when no scores are named.
+    table when no scores are named. Where values ``may_lack``, those of a score table do, and are null then.
 
     Raises:
         ValueError: a candidate has no such value, or a null, NaN or infinite one; says how many and names some.
     """
+    if scores is not None and may_lack:
+        usable = pl.when(pl.col("value").is_finite()).then("value")
+        values = pool.value(scores, column).select("pair_id", score=usable)
+        return pool.candidates().join(values, on="pair_id", how="left", validate="1:1", maintain_order="left")
     if scores is not None:
         return pool.scored(scores, column)
     if column not in PAIR_COLUMNS:

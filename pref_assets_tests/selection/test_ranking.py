@@ -1,5 +1,6 @@
 """Hand-worked numbers of top_k, band, threshold and gumbel_top_k."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,21 @@ def test_the_lowest_first() -> None:
     assert selected(decisions) == ["p001", "p003"]
     assert decisions["score"].to_list() == SCORES
     assert decisions["reason"][0] == "above_cut: the cut is 0.5"
+
+
+def test_pairs_without_a_score_are_refused_or_come_last() -> None:
+    scores = [3.0, None, 2.0, float("nan"), 7.0]
+    pool = make_pool([0.0 if each is None else each for each in scores])
+    gaps = pool.scores["strength"].with_columns(score=pl.Series(scores, dtype=pl.Float64))
+    pool = replace(pool, scores={"strength": gaps})
+    with pytest.raises(ValueError, match="2 of 5 train pairs have no usable 'score'"):
+        TopK(scores="strength", budget=2).select(pool)
+    for ascending, best in ((False, ["p004", "p000", "p002"]), (True, ["p002", "p000", "p004"])):
+        decisions = TopK(scores="strength", budget=4, ascending=ascending, missing="last").select(pool)
+        assert selected(decisions)[:3] == best
+        assert len(selected(decisions)) == 4
+        reasons = decisions.filter(pl.col("pair_id").is_in(["p001", "p003"])).sort("rank")["reason"].to_list()
+        assert reasons == ["selected: without score, to fill the budget", "unscored: no score"]
 
 
 def test_a_number_of_the_pairs_themselves() -> None:
