@@ -1,0 +1,44 @@
+"""Reward heads on cached embeddings."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter
+
+from pref_assets.heads.base import Arrays, CrossFit, Fitted, Head, Predictions
+from pref_assets.heads.bt import Bt
+from pref_assets.heads.crossfit import CONFIG_FILE, CrossFitted
+from pref_assets.scoring.bradley_terry import BradleyTerry, Ensemble
+
+RewardModelConfig = Annotated[
+    BradleyTerry | Bt,
+    Field(discriminator="type"),
+]
+
+
+def load_reward_model(folder: Path) -> Ensemble | CrossFitted:
+    """The reward model that was saved into a folder, whatever its type.
+
+    Raises:
+        FileNotFoundError: the folder holds none.
+    """
+    file = folder / CONFIG_FILE
+    if not file.exists():
+        return Ensemble.load(folder)
+    config: Any = TypeAdapter(RewardModelConfig).validate_python(json.loads(file.read_text())["config"])
+    return CrossFitted.load(folder, config)
+
+
+__all__ = [
+    "Arrays",
+    "BradleyTerry",
+    "Bt",
+    "CrossFit",
+    "CrossFitted",
+    "Fitted",
+    "Head",
+    "Predictions",
+    "RewardModelConfig",
+    "load_reward_model",
+]
