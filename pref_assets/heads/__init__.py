@@ -9,10 +9,11 @@ from pydantic import Field, TypeAdapter
 from pref_assets.heads.base import Arrays, CrossFit, Fitted, Head, Predictions
 from pref_assets.heads.bt import Bt
 from pref_assets.heads.crossfit import CONFIG_FILE, CrossFitted
+from pref_assets.heads.gpm import Gpm
 from pref_assets.scoring.bradley_terry import BradleyTerry, Ensemble
 
 RewardModelConfig = Annotated[
-    BradleyTerry | Bt,
+    BradleyTerry | Bt | Gpm,
     Field(discriminator="type"),
 ]
 
@@ -37,6 +38,7 @@ __all__ = [
     "CrossFit",
     "CrossFitted",
     "Fitted",
+    "Gpm",
     "Head",
     "Predictions",
     "RewardModelConfig",
