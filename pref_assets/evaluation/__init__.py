@@ -8,8 +8,12 @@ from typing import Annotated
 
 from pydantic import Field
 
+from pref_assets.evaluation.benches import RewardBench
 from pref_assets.evaluation.ranking import RankingAccuracy
 from pref_assets.evaluation.reward import LengthBias, RewardAccuracy
 from pref_assets.evaluation.verifier import Verifier
 
-EvaluationConfig = Annotated[RewardAccuracy | LengthBias | RankingAccuracy | Verifier, Field(discriminator="type")]
+EvaluationConfig = Annotated[
+    RewardAccuracy | LengthBias | RewardBench | RankingAccuracy | Verifier,
+    Field(discriminator="type"),
+]
