@@ -15,6 +15,7 @@ from pref_assets.pairs.texts import with_texts
 
 if TYPE_CHECKING:
     from pref_assets.features.store import Store
+    from pref_assets.heads.crossfit import CrossFitted
     from pref_assets.scoring.bradley_terry import Ensemble
 
 
@@ -70,7 +71,7 @@ class Pool:
         embeddings: vectors of completions.
         clusters: cluster tables (``CLUSTERS``).
         prompts: the prompts table.
-        reward_models: fitted reward heads.
+        reward_models: fitted reward heads; scorers that need linear ones ask ``scoring.bradley_terry.ensemble_of``.
         reference_logps: log-probabilities under base models (``REFERENCE_LOGPS``).
         checkpoints: folders of trained checkpoints.
         store: where selectors that ask keep the answers; ``None`` outside a pipeline.
@@ -82,7 +83,7 @@ class Pool:
     embeddings: Mapping[str, Vectors] = field(default_factory=dict)
     clusters: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     prompts: pl.DataFrame = field(default_factory=PROMPTS.empty)
-    reward_models: Mapping[str, "Ensemble"] = field(default_factory=dict)
+    reward_models: Mapping[str, "Ensemble | CrossFitted"] = field(default_factory=dict)
     reference_logps: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     checkpoints: Mapping[str, str] = field(default_factory=dict)
     store: "Store | None" = None

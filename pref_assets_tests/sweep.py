@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from pydantic import TypeAdapter
 
+from pref_assets.heads import Bt, CrossFit
 from pref_assets.pairs.schema import CLUSTERS, PAIR_SCORES
 from pref_assets.pool import Pool, Vectors
 from pref_assets.proving.worlds import PLANTED, PlantedWorld
@@ -24,7 +25,8 @@ Frame = pl.DataFrame
 
 def known_pool(train: int = TRAIN, seed: int = 0) -> Pool:
     """``train`` pairs with 20 of validation and 40 of test: texts, votes, vectors and reference log-probabilities
-    ``planted``, scores ``known`` and ``other``, clusters ``topics`` of completions, and the reward model ``heads``."""
+    ``planted``, scores ``known`` and ``other``, clusters ``topics`` of completions, and the reward models ``heads``
+    (linear) and ``bt``."""
     world = PlantedWorld(train=max(train, 40), validation=20, test=40, topics=4, topic_decay=0.5, flips=0.2).plant(seed)
     pool, place = world.pool, world.pool.pairs.with_row_index("place")
     pool = pool.only(place.filter((pl.col("split") != "train") | (pl.col("place") < train))["pair_id"])
@@ -35,7 +37,10 @@ def known_pool(train: int = TRAIN, seed: int = 0) -> Pool:
         pool,
         scores={name: _scores(pool.pairs, [seed, number]) for number, name in enumerate(SCORES)},
         clusters={"topics": CLUSTERS.conform(clusters.with_columns(distance=pl.lit(0.5)))},
-        reward_models={"heads": heads.fit(world.pool.pairs, pool.embeddings[PLANTED])},
+        reward_models={
+            "heads": heads.fit(world.pool.pairs, pool.embeddings[PLANTED]),
+            "bt": Bt(embeddings=PLANTED, cross_fit=CrossFit(folds=2, members=2)).fit_all(world.pool),
+        },
     )
 
 

@@ -8,11 +8,11 @@ import dagster as dg
 
 from pref_assets.features import Store
 from pref_assets.features.embeddings import load_vectors
+from pref_assets.heads import load_reward_model
 from pref_assets.home import Home
 from pref_assets.pipeline.assets.common import named_inputs, pairs_inputs, taken
 from pref_assets.pipeline.spec import POOLED, PipelineSpec
 from pref_assets.pool import Pool
-from pref_assets.scoring import Ensemble
 from pref_assets.settings import Settings
 
 _TABLES = ("pairs", "prompts", "completions")
@@ -41,7 +41,7 @@ def pool_of(home: Home, inputs: Mapping[str, Any]) -> Pool:
         scores=named["scores"],
         embeddings={name: load_vectors(store, frame) for name, frame in named["embeddings"].items()},
         clusters=named["clusters"],
-        reward_models={name: Ensemble.load(Path(folder.path)) for name, folder in named["reward_models"].items()},
+        reward_models={name: load_reward_model(Path(folder.path)) for name, folder in named["reward_models"].items()},
         reference_logps=named["reference_logps"],
         store=store,
         checkpoints={name: folder.path for name, folder in named["checkpoints"].items()},

@@ -8,13 +8,14 @@ from pydantic import Field, StringConstraints, model_validator
 from pref_assets.clustering import ClustererConfig
 from pref_assets.evaluation import EvaluationConfig
 from pref_assets.features import EmbedderConfig
+from pref_assets.heads import RewardModelConfig
 from pref_assets.pairs.curation import PairsBlock
 from pref_assets.pairs.readers import SourceConfig
 from pref_assets.proving.real import Trials
-from pref_assets.scoring import MeasuredScorer, RewardModelConfig, ScorerConfig
+from pref_assets.scoring import MeasuredScorer, ScorerConfig
 from pref_assets.selection import SelectorConfig
 from pref_assets.settings import Settings
-from pref_assets.training import CheckpointConfig
+from pref_assets.training import CheckpointConfig, PolicyCheckpoint
 from pref_assets.training.reference import ReferenceLogps
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=48)]
@@ -83,12 +84,11 @@ class PipelineSpec(Settings):
         readers = [settings]
         if isinstance(settings, Trials):
             readers += settings.tried(self.subsets).values()
-        found = {
+        named = [name for each in readers for name in self.needs(each, "reward_models")]
+        readers += [self.reward_models[name] for name in named if name in self.reward_models]
+        return {
             stage: list(dict.fromkeys(name for each in readers for name in self.needs(each, stage))) for stage in POOLED
         }
-        heads = [self.reward_models[name].embeddings for name in found["reward_models"] if name in self.reward_models]
-        found["embeddings"] = list(dict.fromkeys([*found["embeddings"], *heads]))
-        return found
 
     def waits(self, settings: Settings) -> bool:
         """Whether an entry waits for a job, as training does: it is measured by a model or a server, or reads what
@@ -102,6 +102,19 @@ class PipelineSpec(Settings):
     def needs(self, settings: Settings, stage: str) -> list[str]:
         """Names in ``stage`` that an entry reads, each once."""
         return list(dict.fromkeys(ref.name for ref in settings.references() if ref.stage == stage))
+
+    def start_of(self, policy: PolicyCheckpoint) -> str | None:
+        """The checkpoint that a policy's training goes on from: its own ``start``, or the one its reference is."""
+        return policy.start or self.reference_logps[policy.base].checkpoint
+
+    def earlier(self, settings: CheckpointConfig) -> list[str]:
+        """The checkpoints that a checkpoint is made from, each once."""
+        named = self.needs(settings, "checkpoints")
+        if isinstance(settings, PolicyCheckpoint):
+            named += [
+                name for name in (self.start_of(settings), self.reference_logps[settings.base].checkpoint) if name
+            ]
+        return list(dict.fromkeys(named))
 
     def checkpoints_of(self, evaluation: EvaluationConfig) -> list[str]:
         """The checkpoints an evaluation measures; ``all`` is every checkpoint of its kind."""

@@ -9,11 +9,12 @@ import polars as pl
 from pydantic import Field, StringConstraints
 
 from pref_assets.clustering import ClustererConfig
+from pref_assets.heads import RewardModelConfig
 from pref_assets.pairs.schema import TRIALS
 from pref_assets.pool import Pool
 from pref_assets.proving.trial import Bench
 from pref_assets.proving.worlds import PLANTED, PlantedWorld
-from pref_assets.scoring import MeasuredScorer, RewardModelConfig, Scorer, ScorerConfig
+from pref_assets.scoring import MeasuredScorer, Scorer, ScorerConfig
 from pref_assets.selection import Selector, SelectorConfig, Sequence
 from pref_assets.selection.budget import Budget, BudgetField
 from pref_assets.settings import Settings
@@ -81,9 +82,11 @@ class Ground:
         self._computed: dict[tuple[str, str, str], Any] = {}
 
     def pool_for(self, spec: ProvingSpec, settings: Settings) -> Pool:
-        """The pool with every entry that ``settings`` refers to."""
+        """The pool with every entry that ``settings`` refers to, and those that its reward models read."""
         found: dict[str, dict[str, Any]] = {stage: {} for stage in _STAGES}
-        for ref in settings.references():
+        named = settings.references()
+        heads = [spec.reward_models[ref.name] for ref in named if ref.stage == "reward_models"]
+        for ref in [*named, *(ref for head in heads for ref in head.references())]:
             if ref.stage in found:
                 found[ref.stage][ref.name] = self._entry(spec, ref.stage, ref.name)
         return replace(
@@ -98,7 +101,7 @@ class Ground:
             if stage == "clusters":
                 self._computed[key] = settings.cluster(pool).assignments
             elif stage == "reward_models":
-                self._computed[key] = settings.fit(pool.pairs, pool.embeddings[settings.embeddings])
+                self._computed[key] = settings.fit_all(pool)
             else:
                 self._computed[key] = _scored(settings, pool)
         return self._computed[key]

@@ -17,6 +17,7 @@ from pref_assets.scoring.gradients import (
     OneStepInfluence,
     QuantileReward,
 )
+from pref_assets.scoring.head import RewardHead
 from pref_assets.scoring.judging import CriteriaVote, Judge, PrincipleVotes
 from pref_assets.scoring.language import (
     DigitExpectation,
@@ -27,7 +28,6 @@ from pref_assets.scoring.language import (
 from pref_assets.scoring.reward import ImplicitReward, RefDifficulty, RewardModelScores, RolloutReward
 from pref_assets.scoring.text import AvgOut, DsirWeight, KnnEntropy, SkillGraphScore
 
-RewardModelConfig = BradleyTerry
 ScorerConfig = Annotated[
     RewardEnsemble
     | DigitExpectation
@@ -44,6 +44,7 @@ ScorerConfig = Annotated[
     | Likelihood
     | OneStepInfluence
     | RefDifficulty
+    | RewardHead
     | RewardModelScores
     | RolloutReward
     | InfluenceModel
@@ -81,7 +82,7 @@ __all__ = [
     "QuantileReward",
     "RefDifficulty",
     "RewardEnsemble",
-    "RewardModelConfig",
+    "RewardHead",
     "RewardModelScores",
     "RolloutReward",
     "ScoreProduct",

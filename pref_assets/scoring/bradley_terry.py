@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pref_assets.pool import Vectors, seeded_hash
+from pref_assets.pool import Pool, Vectors, seeded_hash
 from pref_assets.scoring.calibration import fit_temperature, reliability
 from pref_assets.scoring.logistic import fit_heads
 from pref_assets.settings import EmbeddingsName, Settings
@@ -71,6 +71,10 @@ class BradleyTerry(Settings):
             **reliability(margins, p_chosen, temperature),
         }
         return Ensemble(self, heads, temperature, metrics)
+
+    def fit_all(self, pool: Pool) -> "Ensemble":
+        """``fit`` with what a pool holds."""
+        return self.fit(pool.pairs, pool.embeddings[self.embeddings])
 
     def _bootstrap(self, train: pl.DataFrame) -> NDArray[np.float64]:
         """(n, members) Poisson(1) counts, one draw for all pairs of a prompt."""
@@ -133,6 +137,21 @@ class Ensemble:
         text = json.loads((folder / CONFIG_FILE).read_text())
         heads = load_file(str(folder / HEADS_FILE))["heads"]
         return cls(BradleyTerry.model_validate(text["config"]), heads, text["temperature"], text["metrics"])
+
+
+def ensemble_of(pool: Pool, name: str, reader: str) -> Ensemble:
+    """The linear ensemble of that name, for a scorer ``reader`` that needs its weights.
+
+    Raises:
+        ValueError: the reward model is a head of another type.
+    """
+    found = pool.reward_models[name]
+    if not isinstance(found, Ensemble):
+        raise ValueError(
+            f"{reader}: reward model {name!r} is a `{found.config.model_dump()['type']}` head, and {reader} needs the "
+            "weights of a `bradley_terry` ensemble; name one of these, or score with `reward_head`"
+        )
+    return found
 
 
 def margin_vectors(pairs: pl.DataFrame, vectors: Vectors) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from pref_assets.pairs.schema import PAIR_SCORES
 from pref_assets.pool import Pool, Vectors
 from pref_assets.scoring.base import Scorer, pair_scores
-from pref_assets.scoring.bradley_terry import Ensemble
+from pref_assets.scoring.bradley_terry import Ensemble, ensemble_of
 from pref_assets.scoring.calibration import probability
 from pref_assets.settings import RewardModelName
 
@@ -39,7 +39,7 @@ class RewardEnsemble(Scorer):
 
     def score(self, pool: Pool) -> pl.DataFrame:
         """``PAIR_SCORES`` of the pool's pairs, as ``strengths`` describes."""
-        ensemble = pool.reward_models[self.reward_model]
+        ensemble = ensemble_of(pool, self.reward_model, self.type)
         return self.strengths(pool.pairs, pool.embeddings[ensemble.config.embeddings], ensemble)
 
     def strengths(self, pairs: pl.DataFrame, vectors: Vectors, ensemble: Ensemble) -> pl.DataFrame:

@@ -64,6 +64,7 @@ ENTRIES: dict[str, Entry] = {
     "el2n": of(**H),
     "grand": of(**H),
     "head_entropy": of(**H),
+    "reward_head": of(reward_model="bt"),
     "influence": of(**E, refuses=NO_TRAIN),
     "one_step_influence": of(**H, refuses={"no_pair": "measured on the `validation` pairs"}),
     "influence_model": of(probe={"type": "one_step_influence", **H}, probes=40, refuses=TOO_FEW),

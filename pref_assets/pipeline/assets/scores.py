@@ -11,6 +11,7 @@ import polars as pl
 from pref_assets.content import content_hash
 from pref_assets.features import Store
 from pref_assets.features.embeddings import load_vectors
+from pref_assets.heads import BradleyTerry, CrossFitted, Head, RewardModelConfig
 from pref_assets.home import Home
 from pref_assets.pairs.schema import PAIR_SCORES
 from pref_assets.pipeline.assets.common import FOLLOW, Assets, pairs_inputs, table_result
@@ -22,7 +23,7 @@ from pref_assets.pipeline.spec import PipelineSpec
 from pref_assets.pool import Pool
 from pref_assets.resources.compute import Compute
 from pref_assets.resources.folders import Folder
-from pref_assets.scoring import Ensemble, MeasuredScorer, RewardModelConfig, ScorerConfig
+from pref_assets.scoring import Ensemble, MeasuredScorer, ScorerConfig
 from pref_assets.settings import digest
 from pref_assets.training.job import Job
 
@@ -34,6 +35,10 @@ def build(spec: PipelineSpec) -> Assets:
 
 
 def _reward_model(spec: PipelineSpec, name: str, settings: RewardModelConfig) -> dg.AssetsDefinition:
+    return _ensemble(spec, name, settings) if isinstance(settings, BradleyTerry) else _head(spec, name, settings)
+
+
+def _ensemble(spec: PipelineSpec, name: str, settings: BradleyTerry) -> dg.AssetsDefinition:
     @dg.asset(
         **asset_spec(
             spec.name,
@@ -58,21 +63,56 @@ def _reward_model(spec: PipelineSpec, name: str, settings: RewardModelConfig) ->
     ) -> dg.MaterializeResult[Folder]:
         ensemble = settings.fit(pairs, load_vectors(Store(home.store), vectors))
         version = digest([settings.digest(), *(content_hash(frame) for frame in (pairs, vectors))])
-        path = _publish(ensemble, home.reward_models / spec.name / name / version)
-        folder = Folder(str(path), version, version)
-        return dg.MaterializeResult(
-            value=folder, data_version=dg.DataVersion(version), metadata=bounded(series(ensemble.metrics))
-        )
+        return _fitted(ensemble, home.reward_models / spec.name / name / version)
 
     return reward_model
 
 
-def _publish(ensemble: Ensemble, final: Path) -> Path:
-    """Writes the ensemble beside its place and renames it, unless this version is there already."""
+def _head(spec: PipelineSpec, name: str, settings: Head) -> dg.AssetsDefinition:
+    """A reward head: it may look at more of the pool than the pairs and their vectors."""
+
+    @dg.asset(
+        **asset_spec(
+            spec.name,
+            "reward_models",
+            name,
+            description=describe(
+                "Reward heads, cross-fitted so that no head saw the prompts it scores.",
+                inputs=read_of(spec, settings),
+                settings=settings,
+            ),
+            settings=settings,
+            automation=None if spec.waits(settings) else FOLLOW,
+        ),
+        ins=pool_inputs(spec, settings),
+        io_manager_key=FOLDER_IO,
+    )
+    def reward_model(home: dg.ResourceParam[Home], **inputs: Any) -> dg.MaterializeResult[Folder]:
+        read = {each: _version(value) for each, value in sorted(inputs.items())}
+        version = digest([settings.digest(), read])
+        return _fitted(settings.fit_all(pool_of(home, inputs)), home.reward_models / spec.name / name / version)
+
+    return reward_model
+
+
+def _version(value: pl.DataFrame | Folder) -> str:
+    return value.version if isinstance(value, Folder) else content_hash(value)
+
+
+def _fitted(model: Ensemble | CrossFitted, final: Path) -> dg.MaterializeResult[Folder]:
+    """A reward model, written, as an asset's result; its version is the folder's name."""
+    folder = Folder(str(_publish(model, final)), final.name, final.name)
+    return dg.MaterializeResult(
+        value=folder, data_version=dg.DataVersion(final.name), metadata=bounded(series(model.metrics))
+    )
+
+
+def _publish(model: Ensemble | CrossFitted, final: Path) -> Path:
+    """Writes the model beside its place and renames it, unless this version is there already."""
     if not final.exists():
         temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
         shutil.rmtree(temporary, ignore_errors=True)
-        ensemble.save(temporary)
+        model.save(temporary)
         temporary.rename(final)
     return final
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from pref_assets.pool import Pool, seeded_hash
 from pref_assets.scoring.base import Scorer, pair_scores
-from pref_assets.scoring.bradley_terry import margin_vectors
+from pref_assets.scoring.bradley_terry import ensemble_of, margin_vectors
 from pref_assets.scoring.gradients.heads import Floats, only_train
 from pref_assets.scoring.gradients.one_step import OneStepInfluence
 
@@ -86,12 +86,12 @@ class InfluenceModel(Scorer):
 
     def _check_vectors(self, pool: Pool, train: pl.DataFrame) -> None:
         """Before any probe, so that the error counts all pairs and not those that were looked at first."""
-        config = pool.reward_models[self.probe.reward_model].config
+        config = ensemble_of(pool, self.probe.reward_model, self.type).config
         pool.embeddings[config.embeddings].rows([*train["chosen_id"], *train["rejected_id"]])
 
     def _features(self, pool: Pool, pairs: pl.DataFrame) -> Floats:
         """x and margin · x, (n, 2 d); the margin by the heads that never saw the pair's prompt."""
-        ensemble = pool.reward_models[self.probe.reward_model]
+        ensemble = ensemble_of(pool, self.probe.reward_model, self.type)
         vectors = pool.embeddings[ensemble.config.embeddings]
         chosen, rejected = ensemble.sides(pairs, vectors)
         differences = margin_vectors(pairs, vectors)

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from pref_assets.pool import Pool
 from pref_assets.scoring.base import pair_scores
-from pref_assets.scoring.bradley_terry import margin_vectors
+from pref_assets.scoring.bradley_terry import ensemble_of, margin_vectors
 from pref_assets.scoring.gradients.heads import Floats, labels, losses, only_train, residuals, trusted_pairs
 from pref_assets.scoring.gradients.influence import InfluenceScorer, Probe
 from pref_assets.settings import RewardModelName
@@ -53,7 +53,7 @@ class OneStepInfluence(InfluenceScorer):
         return pair_scores(only_train(pool.pairs, train.select("pair_id", score=score)))
 
     def probe(self, pool: Pool) -> Probe:
-        ensemble = pool.reward_models[self.reward_model]
+        ensemble = ensemble_of(pool, self.reward_model, self.type)
         vectors = pool.embeddings[ensemble.config.embeddings]
         if vectors.matrix.shape[1] != ensemble.heads.shape[2]:
             raise ValueError(

@@ -8,7 +8,7 @@ import polars as pl
 
 from pref_assets.pool import Pool
 from pref_assets.scoring.base import Scorer, pair_scores
-from pref_assets.scoring.bradley_terry import margin_vectors
+from pref_assets.scoring.bradley_terry import ensemble_of, margin_vectors
 from pref_assets.scoring.gradients.heads import Floats, labels, residuals
 from pref_assets.settings import RewardModelName
 
@@ -36,7 +36,7 @@ class El2n(Scorer):
             ValueError: a completion has no finite vector, or vectors of another width than the ensemble's.
         """
         pairs = pool.pairs.sort("pair_id")
-        return _over_members(pairs, math.sqrt(2) * _errors(pool, self.reward_model, pairs))
+        return _over_members(pairs, math.sqrt(2) * _errors(pool, self, pairs))
 
 
 class Grand(Scorer):
@@ -57,10 +57,10 @@ class Grand(Scorer):
             ValueError: a completion has no finite vector, or vectors of another width than the ensemble's.
         """
         pairs = pool.pairs.sort("pair_id")
-        vectors = pool.embeddings[pool.reward_models[self.reward_model].config.embeddings]
+        vectors = pool.embeddings[ensemble_of(pool, self.reward_model, self.type).config.embeddings]
         parts = [margin_vectors(part, vectors) for part in pairs.iter_slices(_BLOCK)]
         norms = np.concatenate([np.linalg.norm(part, axis=1) for part in parts]) if parts else np.zeros(0)
-        return _over_members(pairs, norms[:, None] * _errors(pool, self.reward_model, pairs))
+        return _over_members(pairs, norms[:, None] * _errors(pool, self, pairs))
 
 
 class HeadEntropy(Scorer):
@@ -83,7 +83,7 @@ class HeadEntropy(Scorer):
             ValueError: a completion has no finite vector, or vectors of another width than the ensemble's.
         """
         pairs = pool.pairs.sort("pair_id")
-        margins = _margins(pool, self.reward_model, pairs)
+        margins = _margins(pool, self, pairs)
         p_chosen = residuals(margins, np.zeros(1))
         total = entropy(p_chosen.mean(axis=1))
         expected = entropy(p_chosen).mean(axis=1)
@@ -102,15 +102,15 @@ def entropy(p: Floats) -> Floats:
     return result
 
 
-def _margins(pool: Pool, name: str, pairs: pl.DataFrame) -> Floats:
-    ensemble = pool.reward_models[name]
+def _margins(pool: Pool, scorer: El2n | Grand | HeadEntropy, pairs: pl.DataFrame) -> Floats:
+    ensemble = ensemble_of(pool, scorer.reward_model, scorer.type)
     chosen, rejected = ensemble.sides(pairs, pool.embeddings[ensemble.config.embeddings])
     return chosen - rejected
 
 
-def _errors(pool: Pool, name: str, pairs: pl.DataFrame) -> Floats:
+def _errors(pool: Pool, scorer: El2n | Grand, pairs: pl.DataFrame) -> Floats:
     """|s(margin) - p_chosen| of each member, (n, members)."""
-    return np.abs(residuals(_margins(pool, name, pairs), labels(pairs)[:, None]))
+    return np.abs(residuals(_margins(pool, scorer, pairs), labels(pairs)[:, None]))
 
 
 def _over_members(pairs: pl.DataFrame, values: Floats) -> pl.DataFrame:
