@@ -39,6 +39,17 @@ class Pinned(Settings):
     """Content hash of its rows."""
 
 
+class Origin(Settings):
+    """An earlier checkpoint of the same pipeline that this one was made from."""
+
+    name: str
+    version: str
+
+    def folder(self, home: str | Path, pipeline: str) -> Path:
+        """Where it is."""
+        return checkpoint_folder(home, pipeline, self.name, self.version)
+
+
 class CheckpointInfo(Settings):
     """What a checkpoint is called and made from, beside its settings: the ``params`` of a training job."""
 
@@ -50,6 +61,10 @@ class CheckpointInfo(Settings):
     """Model reference of what training starts from."""
     reference: dict[str, Any] | None = None
     """Settings of the reference log-probabilities (policies only)."""
+    reference_checkpoint: Origin | None = None
+    """The reference, where it is a checkpoint."""
+    start: Origin | None = None
+    """Where training started, when that was a checkpoint."""
     subset: Pinned
     """The decisions that chose the pairs."""
     tables: dict[str, Pinned] = Field(default_factory=dict)
@@ -76,6 +91,8 @@ class Manifest(Settings):
     base_identity: str
     """What the base was exactly: package version, hub revision or folder contents."""
     reference: dict[str, Any] | None
+    reference_checkpoint: Origin | None = None
+    start: Origin | None = None
     subset: Pinned
     tables: dict[str, Pinned]
     n_pairs: int
@@ -89,7 +106,9 @@ class Manifest(Settings):
     """Steps, tokens, seconds, peak memory, device."""
 
 
-def checkpoint_version(config: Settings, rows: pl.DataFrame, base_identity: str, reference_key: str | None) -> str:
+def checkpoint_version(
+    config: Settings, rows: pl.DataFrame, base_identity: str, reference_key: str | None, start: Origin | None = None
+) -> str:
     """Version (16 hex characters) of what training will produce: settings, rows and their texts, base, reference.
 
     Names of other entries and how often state is saved make no difference to the weights, so none to the version.
@@ -99,9 +118,12 @@ def checkpoint_version(config: Settings, rows: pl.DataFrame, base_identity: str,
         rows: ``TRAINING_ROWS``, in any order.
         base_identity: ``models.reference.identity`` of the base model.
         reference_key: key of the reference log-probabilities; null for a reward model.
+        start: the checkpoint that training goes on from.
     """
-    settings = config.model_dump(mode="json", exclude={"subset", "base", "save_every"})
-    return digest([settings, content_hash(rows), base_identity, reference_key])
+    settings = config.model_dump(mode="json", exclude={"subset", "base", "start", "save_every", "max_loss"})
+    if settings.get("early_stop", ...) is None:
+        del settings["early_stop"]
+    return digest([settings, content_hash(rows), base_identity, reference_key, start and start.version])
 
 
 def checkpoint_folder(home: str | Path, pipeline: str, name: str, version: str) -> Path:

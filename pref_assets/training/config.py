@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from pref_assets.settings import Settings, SubsetName
+from pref_assets.training.early_stop import EarlyStop
 
 
 class Training(Settings):
@@ -33,3 +34,7 @@ class Training(Settings):
     """Order of the pairs, initial weights of what is new, dropout."""
     save_every: int = Field(default=10, ge=1)
     """Steps between two saves of the resumable state; a killed run loses at most this many."""
+    early_stop: EarlyStop | None = None
+    """When to stop before all epochs are done, by the loss on held-out prompts; never, unless given."""
+    max_loss: float | None = Field(default=None, gt=0)
+    """A step whose mean loss is above this ends the run as diverged, before its update is made."""

@@ -15,6 +15,18 @@ class OutOfMemoryError(RuntimeError):
     """The device has too little memory for the configuration; the message says what to lower. Retrying is useless."""
 
 
+class DivergedError(ArithmeticError):
+    """The loss of a step is above what the configuration allows; the message names the pairs of that batch."""
+
+
+class DiskSpaceError(OSError):
+    """The disk has too little room for the resumable state and the checkpoint; the message has the figures."""
+
+
+class RankFailedError(RuntimeError):
+    """Another process of the same run failed; the message says which, and its error."""
+
+
 class WorkFolderLockedError(RuntimeError):
     """Another process is training the same version right now."""
 

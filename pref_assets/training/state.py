@@ -5,9 +5,10 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from pref_assets.training.errors import WorkFolderLockedError
 
@@ -19,21 +20,46 @@ MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 @dataclass(frozen=True)
 class State:
-    """Everything a step depends on beside the configuration: weights and optimiser moments after ``step`` steps."""
+    """Everything a step depends on beside the configuration, after ``step`` steps.
+
+    Attributes:
+        step: how many steps were taken.
+        tensors: weights, optimiser moments, carried values and the best weights, by kind and name.
+        notes: decisions so far, as JSON values.
+    """
 
     step: int
     tensors: dict[str, "torch.Tensor"]
+    notes: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, step: int, parameters: Mapping[str, "torch.nn.Parameter"], optimizer: "torch.optim.Optimizer"
+        cls,
+        step: int,
+        parameters: Mapping[str, "torch.nn.Parameter"],
+        optimizer: "torch.optim.Optimizer",
+        carried: Mapping[str, "torch.Tensor"] = MappingProxyType({}),
+        best: Mapping[str, "torch.Tensor"] = MappingProxyType({}),
+        notes: Mapping[str, Any] = MappingProxyType({}),
     ) -> "State":
         tensors = {}
         for name, parameter in parameters.items():
             tensors[f"weight/{name}"] = parameter.detach()
-            for moment in MOMENTS:
-                tensors[f"{moment}/{name}"] = optimizer.state[parameter][moment]
-        return cls(step, tensors)
+            # A weight that got no gradient yet has no moments.
+            for moment, value in optimizer.state.get(parameter, {}).items():
+                tensors[f"{moment}/{name}"] = value
+        tensors |= {f"carried/{name}": tensor for name, tensor in carried.items()}
+        tensors |= {f"best/{name}": tensor for name, tensor in best.items()}
+        return cls(step, tensors, dict(notes))
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What a saved state says beside the tensors that it put back."""
+
+    step: int = 0
+    best: dict[str, "torch.Tensor"] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -72,34 +98,44 @@ class WorkFolder:
         from safetensors.torch import save_file
 
         temporary = self.state_file.with_suffix(".tmp")
-        tensors = {name: tensor.contiguous().cpu() for name, tensor in state.tensors.items()}
-        save_file(tensors, temporary, metadata={"step": str(state.step)})
+        tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in state.tensors.items()}
+        save_file(tensors, temporary, metadata={"step": str(state.step), "notes": json.dumps(state.notes)})
         sync(temporary)
         temporary.replace(self.state_file)
 
-    def restore(self, parameters: Mapping[str, "torch.nn.Parameter"], optimizer: "torch.optim.Optimizer") -> int:
-        """Puts the saved state into ``parameters`` and ``optimizer``; returns its step, 0 when nothing is saved.
-
-        Metrics of steps after that one are forgotten.
-        """
+    def restore(
+        self,
+        parameters: Mapping[str, "torch.nn.Parameter"],
+        optimizer: "torch.optim.Optimizer",
+        carried: Mapping[str, "torch.Tensor"] = MappingProxyType({}),
+    ) -> Restored:
+        """Puts the saved state into ``parameters``, ``optimizer`` and ``carried``; step 0 when nothing is saved."""
         import torch
         from safetensors import safe_open
 
         if not self.state_file.exists():
-            self.metrics_file.write_text("")
-            return 0
+            return Restored()
         with safe_open(self.state_file, "pt") as saved, torch.no_grad():
-            step = int(saved.metadata()["step"])
+            names = set(saved.keys())
             for name, parameter in parameters.items():
                 parameter.copy_(saved.get_tensor(f"weight/{name}"))
-                optimizer.state[parameter] = {
+                moments = {
                     # AdamW keeps its step counter on the CPU.
                     moment: saved.get_tensor(f"{moment}/{name}").to("cpu" if moment == "step" else parameter.device)
                     for moment in MOMENTS
+                    if f"{moment}/{name}" in names
                 }
-        lines = self.metrics_file.read_text().splitlines()[:step]
+                if moments:
+                    optimizer.state[parameter] = moments
+            for name, tensor in carried.items():
+                tensor.copy_(saved.get_tensor(f"carried/{name}"))
+            best = {name: saved.get_tensor(f"best/{name}") for name in parameters if f"best/{name}" in names}
+            return Restored(int(saved.metadata()["step"]), best, json.loads(saved.metadata()["notes"]))
+
+    def forget_after(self, step: int) -> None:
+        """Drops the recorded metrics of later steps, which will be taken again."""
+        lines = self.metrics_file.read_text().splitlines()[:step] if self.metrics_file.exists() else []
         self.metrics_file.write_text("".join(f"{line}\n" for line in lines))
-        return step
 
     def record(self, step: int, metrics: Mapping[str, float]) -> None:
         """Appends the metrics of a step to ``metrics.jsonl``."""
