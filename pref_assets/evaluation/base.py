@@ -38,6 +38,7 @@ class CheckpointRef:
         folder: where it is.
         base: for a policy, the ``reference_logps`` entry it was trained from.
         reference: for a policy, the settings of that entry, dumped: base model, length, batching.
+        beta: for a policy, the ``beta`` of its objective, where that has one.
     """
 
     name: str
@@ -46,12 +47,15 @@ class CheckpointRef:
     folder: Path
     base: str | None = None
     reference: Mapping[str, Any] | None = None
+    beta: float | None = None
 
     @classmethod
     def of(cls, manifest: Manifest, folder: str | Path) -> "CheckpointRef":
         """The reference to a published checkpoint."""
-        base = manifest.config.get("base") if manifest.kind == "policy" else None
-        return cls(manifest.name, manifest.version, manifest.kind, Path(folder), base, manifest.reference)
+        if manifest.kind != "policy":
+            return cls(manifest.name, manifest.version, manifest.kind, Path(folder))
+        base, beta = manifest.config.get("base"), manifest.config.get("objective", {}).get("beta")
+        return cls(manifest.name, manifest.version, manifest.kind, Path(folder), base, manifest.reference, beta)
 
     def dump(self) -> dict[str, Any]:
         """As JSON-serialisable job parameters."""

@@ -11,9 +11,11 @@ import polars as pl
 from pydantic import Field
 
 from pref_assets.evaluation import baselines
-from pref_assets.evaluation.accuracy import Margins, accuracy_rows, baseline_margins
+from pref_assets.evaluation.accuracy import Margins, accuracy_rows, baseline_margins, joined, row
 from pref_assets.evaluation.base import CheckpointRef, Evaluation, Inputs
 from pref_assets.evaluation.heldout import sample
+from pref_assets.evaluation.idealised import CERTAIN, ideal_log_ratio
+from pref_assets.evaluation.intervals import bootstrap_mean, group_numbers
 from pref_assets.evaluation.reward import items
 from pref_assets.home import Home
 from pref_assets.pairs.schema import EVALUATIONS
@@ -31,7 +33,12 @@ class RankingAccuracy(Evaluation):
     - ``ranking_accuracy``: share of pairs with ``log p(chosen) > log p(rejected)``;
     - ``ranking_accuracy_normalised``: the same per token, so that short answers have no head start;
     - ``implicit_reward_accuracy``: share where the policy moved towards the chosen side,
-      ``log p(chosen) - log ref(chosen) > log p(rejected) - log ref(rejected)``: DPO's own training signal, held out.
+      ``log p(chosen) - log ref(chosen) > log p(rejected) - log ref(rejected)``: DPO's own training signal, held out;
+    - ``ranking_accuracy_ideal``: ``ranking_accuracy`` of the policy that meets DPO's objective exactly on these pairs
+      (theorem 3.1 of the paper), with the beta of the checkpoint and the votes' share for the chosen side;
+    - ``ranking_gap``: the ideal less the observed, pair by pair, bootstrap interval over prompts.
+
+    A checkpoint whose objective has no beta has no ideal, unless `beta` says one.
     """
 
     type: Literal["ranking_accuracy"] = "ranking_accuracy"
@@ -42,6 +49,10 @@ class RankingAccuracy(Evaluation):
     """Held-out pairs to measure, drawn by `seed`; all when there are fewer."""
     tie: float = Field(default=0.01, ge=0)
     """Log-probability differences (nats) up to this size count as undecided, one half."""
+    beta: float | None = Field(default=None, gt=0)
+    """Beta of the ideal policy; each checkpoint's own when left out."""
+    certain: float = Field(default=CERTAIN, gt=0.5, lt=1)
+    """What a vote without dissent counts as in the ideal policy, whose odds would be infinite otherwise."""
 
     def test_pairs(self, inputs: Inputs) -> pl.DataFrame:
         return sample(super().test_pairs(inputs), "pair_id", self.max_pairs, self.seed)
@@ -64,6 +75,9 @@ class RankingAccuracy(Evaluation):
                     rows += self._accuracy(metric, (name, None, True), base, test)
             for metric in MARGINS:
                 rows += self._accuracy(metric, (checkpoint.name, checkpoint.version, False), columns, test)
+            beta = self.beta or checkpoint.beta
+            if beta is not None:
+                rows += self._ideal(checkpoint, columns, test, inputs.pairs, reference, beta)
         for metric in MARGINS if inputs.checkpoints else ():
             rows += accuracy_rows(baseline_margins(test), test, metric)
         return EVALUATIONS.frame(rows)
@@ -76,7 +90,29 @@ class RankingAccuracy(Evaluation):
         margins = Margins(name, version, columns.select("pair_id", margin=metric), baseline, tie)
         return accuracy_rows([margins], test, metric)
 
+    def _ideal(
+        self,
+        checkpoint: CheckpointRef,
+        columns: pl.DataFrame,
+        test: pl.DataFrame,
+        pairs: pl.DataFrame,
+        reference: pl.DataFrame,
+        beta: float,
+    ) -> list[dict[str, Any]]:
+        shares = test.select("pair_id").join(pairs.select("pair_id", "p_chosen"), on="pair_id", maintain_order="left")
+        apart = pair_margins(test, reference, reference)["ranking_accuracy"].to_numpy()
+        ideal = ideal_log_ratio(apart, shares["p_chosen"].to_numpy(), beta, self.certain)
+        best = Margins(checkpoint.name, checkpoint.version, shares.select("pair_id", margin=pl.Series(ideal)))
+        own = Margins(
+            checkpoint.name, checkpoint.version, columns.select("pair_id", margin="ranking_accuracy"), tie=self.tie
+        )
+        gap = joined(test, best)["points"].to_numpy() - joined(test, own)["points"].to_numpy()
+        groups = group_numbers(test.sort("pair_id")["group"].to_list())
+        estimate = bootstrap_mean(gap, groups, self.seed, self.resamples)
+        return [*accuracy_rows([best], test, IDEAL), row(own, "ranking_gap", "all", estimate)]
 
+
+IDEAL = "ranking_accuracy_ideal"
 MARGINS = ("ranking_accuracy", "ranking_accuracy_normalised", "implicit_reward_accuracy")
 
 

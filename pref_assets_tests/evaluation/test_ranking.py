@@ -141,3 +141,21 @@ def test_answers_are_generated_once_and_kept_readable(asked):
     assert set(answers["model"]) == {"dpo"}
     assert answers["text"].null_count() == 0
     assert {"dpo", "untrained tiny"} < set(rows["checkpoint"])
+
+
+def test_the_ideal_is_above_what_was_reached(asked):
+    inputs, home = asked
+    [checkpoint] = inputs.checkpoints
+    assert checkpoint.beta == PolicyCheckpoint(subset="all", base="tiny").objective.beta
+    rows = evaluate(RankingAccuracy(), inputs, home, lambda job: evaluate_policy(job, Quiet()))
+    ideal, own = value(rows, "dpo", "ranking_accuracy_ideal"), value(rows, "dpo", "ranking_accuracy")
+    assert ideal["value"] >= own["value"]
+    assert value(rows, "dpo", "ranking_gap")["value"] == pytest.approx(ideal["value"] - own["value"])
+
+    def ideal_at(beta):
+        found = RankingAccuracy(beta=beta).rows(inputs, home)
+        return found.filter(metric="ranking_accuracy_ideal", subset="all")["value"].item()
+
+    # Odds of 3 to 1 and better mend any mistake where beta is small, and none where it is large.
+    assert ideal_at(1e-3) == 1.0
+    assert ideal_at(1e6) == value(rows, "untrained tiny", "ranking_accuracy")["value"]
