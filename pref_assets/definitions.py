@@ -1,12 +1,13 @@
 """The code location: every pipeline under ``defs/``, with the resources of this deployment."""
 
+import os
 from pathlib import Path
 
 import dagster as dg
 
 from pref_assets.home import Home
 from pref_assets.pipeline.sensors import report_failures
-from pref_assets.resources.compute import Compute
+from pref_assets.resources.compute import compute_from
 from pref_assets.resources.folders import Folders
 from pref_assets.resources.scans import LazyTables
 from pref_assets.resources.tables import DeltaTables
@@ -24,7 +25,7 @@ def resources(home: Home) -> dict[str, object]:
         "scans": LazyTables(home=root),
         "folders": Folders(home=root),
         "tracking": Tracking(home=root),
-        "compute": Compute(),
+        "compute": compute_from(os.environ),
     }
 
 

@@ -4,6 +4,7 @@ The child (``python -m pref_assets.training.worker``) talks to its parent throug
 Dagster itself. It ends when its parent does, so that nothing trains on unseen.
 """
 
+import json
 import logging
 import os
 import sys
@@ -32,6 +33,11 @@ TASKS: dict[str, str] = {
     "evaluate_reward_model": "pref_assets.evaluation.reward:evaluate_reward_model",
     "batch_invariance": "pref_assets.training.invariance:batch_invariance",
 }
+DISTRIBUTED = frozenset({"train_policy", "train_reward_model"})
+"""Tasks that several processes can share; every other one runs in a single process."""
+PARENT = "PREF_ASSETS_PARENT"
+"""Variable with the process that started the worker on this machine; without it nobody is watched."""
+FAREWELL_SECONDS = 5.0
 LOG_SECONDS = 10.0
 """At most one line of progress, and one of metrics, in this time."""
 PARENT_POLL_SECONDS = 1.0
@@ -87,6 +93,16 @@ class LogReporter:
         self._bar.update(done - self._bar.n)
 
 
+class Silent:
+    """A reporter that says nothing."""
+
+    def log(self, message: str) -> None: ...
+
+    def progress(self, done: int, total: int, unit: str) -> None: ...
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None: ...
+
+
 def explain(error: BaseException) -> dict[str, Any]:
     """An error as plain data: its type, its message, and whether the machine was too small for the job."""
     lacking = any(kind.__name__ in _OUT_OF_MEMORY for kind in type(error).__mro__)
@@ -118,26 +134,80 @@ def alive(pid: int) -> bool:
 
 
 def main() -> int:
-    """Runs the job that the parent wrote down; 0 when its result was sent, 1 when its error was."""
-    from dagster_pipes import open_dagster_pipes
+    """Does the job that the parent wrote down and leaves its outcome beside it: 0 with a result, 1 with an error.
+
+    Under a launcher (``RANK`` above 0) this may be a helper of the main process: it says nothing, and leaves a word
+    only when it fails.
+    """
+    from dagster_pipes import PipesDefaultContextLoader, PipesEnvVarParamsLoader, open_dagster_pipes
 
     # The job's own progress is enough; libraries read these when they are imported.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    logging.basicConfig(level=logging.WARNING)
+    if PARENT in os.environ:
+        end_with_parent(int(os.environ[PARENT]))
+    if rank := int(os.environ.get("RANK", "0")):
+        params = PipesEnvVarParamsLoader().load_context_params()
+        with PipesDefaultContextLoader().load_context(params) as context:
+            extras = context["extras"] or {}
+        return _help(extras, rank)
     with open_dagster_pipes() as pipes:
-        end_with_parent(pipes.extras["parent"])
-        logging.basicConfig(level=logging.WARNING)
         report = LogReporter(pipes.log.info, bar=pipes.extras["bar"])
+        outcome = Path(pipes.extras["outcome"])
         try:
-            job = Job.model_validate_json(Path(pipes.extras["job"]).read_text())
-            pipes.report_custom_message({"result": run(job, report)})
+            result = run(_job(pipes.extras["job"]), report)
         except Exception as error:
             traceback.print_exc()
-            pipes.report_custom_message({"error": explain(error)})
+            if outcome.parent.is_dir():
+                _write(outcome, {"error": explain(error)})
+            else:
+                pipes.log.error(str(error))
             return 1
         finally:
             report.close()
+        _write(outcome, {"result": result})
+    _leave()
     return 0
+
+
+def _help(extras: Mapping[str, Any], rank: int) -> int:
+    """What a process beside the main one does."""
+    outcome = Path(extras["outcome"])
+    try:
+        run(_job(extras["job"]), Silent())
+    except Exception as error:
+        traceback.print_exc()
+        _write(outcome.with_name(f"{outcome.name}.{rank}"), {"error": explain(error)})
+        # The launcher ends all processes when the first one ends badly: leave the main one time to say why.
+        deadline = time.monotonic() + FAREWELL_SECONDS
+        while not outcome.exists() and time.monotonic() < deadline:
+            time.sleep(PARENT_POLL_SECONDS / 10)
+        return 1
+    _leave()
+    return 0
+
+
+def _leave() -> None:
+    from pref_assets.training.world import World
+
+    World.join().leave()
+
+
+def _job(path: str) -> Job:
+    if not Path(path).is_file():
+        raise FileNotFoundError(
+            f"{path} is not visible on {os.uname().nodename}: the state folder (PREF_ASSETS_HOME) must be at the same "
+            "path here"
+        )
+    return Job.model_validate_json(Path(path).read_text())
+
+
+def _write(path: Path, outcome: Mapping[str, Any]) -> None:
+    """A reader sees all of it or nothing."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(outcome))
+    temporary.replace(path)
 
 
 if __name__ == "__main__":

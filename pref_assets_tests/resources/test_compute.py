@@ -11,7 +11,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from pref_assets.resources.compute import Compute, _shown
+from pref_assets.resources.compute import Compute
+from pref_assets.resources.compute.child import shown
 from pref_assets.training import worker
 from pref_assets.training.job import Job, work_folder
 from pref_assets_tests.resources import child
@@ -125,5 +126,5 @@ def running(pid: int) -> bool:
 
 
 def test_what_a_bar_overwrote_is_not_in_the_last_lines() -> None:
-    assert _shown(b"10%\r50%\r100%\r") == "100%"
-    assert _shown("é".encode()[:1]) == "�"
+    assert shown(b"10%\r50%\r100%\r") == "100%"
+    assert shown("é".encode()[:1]) == "�"
