@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 
 from pref_assets.evaluation import baselines
 from pref_assets.evaluation.heldout import slices
-from pref_assets.evaluation.intervals import Estimate, bootstrap, difference, group_numbers, share
+from pref_assets.evaluation.intervals import Estimate, bootstrap, bootstrap_mean, difference, group_numbers, share
+
+VERSUS = "vs:"
+"""Slices of differences to another scorer on the same items."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,45 @@ def recorded_rows(test: pl.DataFrame, metric: str) -> list[dict[str, Any]]:
     known = test.drop_nulls("label_right").with_columns(pl.col("label_right").cast(pl.Float64).alias("points"))
     recorded = Margins(baselines.RECORDED, None, pl.DataFrame(), baseline=True)
     return _sliced(recorded, f"{metric}_true", known, slices(test))
+
+
+def plus_rows(scorers: Sequence[Margins], test: pl.DataFrame) -> list[dict[str, Any]]:
+    """``accuracy_plus``: share of prompts on all of whose pairs the recorded winner scores strictly higher.
+
+    ACC+ of MM-RLHF (arXiv:2502.10391, section 4): chance is 1 / n! for n ranked answers, so it tells scorers apart that
+    accuracy does not. It equals accuracy where every prompt has one pair, up to ties, which count as wrong here.
+    """
+    rows = []
+    for scorer in scorers:
+        right = (pl.col("points") == 1).all().cast(pl.Float64)
+        whole = joined(test, scorer).group_by("group").agg(right.alias("right")).sort("group")["right"].to_numpy()
+        rows.append(row(scorer, "accuracy_plus", "all", share(whole, np.arange(len(whole)))))
+    return rows
+
+
+def paired_rows(
+    scorers: Sequence[Margins], test: pl.DataFrame, metric: str, seed: int, resamples: int
+) -> list[dict[str, Any]]:
+    """Each scorer less each other one on the same pairs: slices ``vs:<other>``, bootstrap interval over prompts.
+
+    Baselines are left out. Cost: k (k - 1) / 2 bootstraps for k scorers.
+    """
+    compared = [scorer for scorer in scorers if not scorer.baseline]
+    points_of = [joined(test, scorer)["points"].to_numpy() for scorer in compared]
+    groups = group_numbers(test.sort("pair_id")["group"].to_list())
+    rows = []
+    for j, other in enumerate(compared):
+        for i, one in enumerate(compared[:j]):
+            gap = bootstrap_mean(points_of[i] - points_of[j], groups, seed, resamples)
+            rows.append(row(one, metric, f"{VERSUS}{other.name}", gap))
+            rows.append(row(other, metric, f"{VERSUS}{one.name}", mirrored(gap)))
+    return rows
+
+
+def mirrored(gap: Estimate) -> Estimate:
+    """The estimate of minus the value."""
+    lo, hi = (None, None) if gap.lo is None or gap.hi is None else (-gap.hi, -gap.lo)
+    return Estimate(-gap.value, lo, hi, gap.n)
 
 
 def _sliced(scorer: Margins, metric: str, frame: pl.DataFrame, parts: pl.DataFrame) -> list[dict[str, Any]]:

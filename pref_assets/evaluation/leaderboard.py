@@ -1,10 +1,12 @@
-"""Checkpoints side by side, each against a random subset of the same size."""
+"""Checkpoints side by side, each against random subsets of the same size."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import polars as pl
 
+from pref_assets.evaluation.accuracy import VERSUS
 from pref_assets.evaluation.intervals import Estimate, difference
 from pref_assets.pairs.schema import Column, Table
 from pref_assets.training.checkpoint import Manifest
@@ -20,13 +22,19 @@ LEADERBOARD = Table(
         "kind": Column(pl.String, "`policy`, `reward_model`, `score` or `baseline`."),
         "subset": Column(pl.String, "What a checkpoint was trained on."),
         "pairs": Column(pl.Int64, "How many pairs that is."),
-        "control": Column(pl.String, "Checkpoint trained alike on as many random pairs; null when there is none."),
+        "control": Column(
+            pl.String, "Checkpoints trained alike on as many random pairs, comma-separated; null when there is none."
+        ),
         "value": Column(pl.Float64, "The value."),
         "lo": Column(pl.Float64, "Lower end of the 95 % interval."),
         "hi": Column(pl.Float64, "Upper end."),
         "n": Column(pl.Int64, "Items measured."),
-        "difference": Column(pl.Float64, "Value minus the control's."),
-        "difference_lo": Column(pl.Float64, "Lower end of its 95 % interval, as if measured on different items."),
+        "difference": Column(pl.Float64, "Value minus the mean of the controls'."),
+        "difference_lo": Column(
+            pl.Float64,
+            "Lower end of its 95 % interval: on the same items where the evaluation compares them, else as if "
+            "measured on different ones; several controls add how much they differ by seed.",
+        ),
         "difference_hi": Column(pl.Float64, "Upper end."),
     },
 )
@@ -44,6 +52,13 @@ HEADLINES = (
     "implicit_reward_accuracy",
     "ranking_accuracy",
     "ranking_accuracy_normalised",
+    "ranking_gap",
+    "win_rate",
+    "win_rate_length_controlled",
+    "kl",
+    "rating",
+    "bench_score",
+    "calibration_error",
 )
 """Metrics that the Markdown shows, in this order; the table has them all."""
 NOT_SETTINGS = ("subset", "seed")
@@ -70,6 +85,8 @@ def leaderboard(
         measured = {(row["checkpoint"], row["version"]) for row in whole}
         controls = _controls([known[each] for each in sorted(measured & set(known))], subsets)
         values = {(row["metric"], row["checkpoint"]): _estimate(row) for row in whole}
+        versus = frame.filter(pl.col("subset").str.starts_with(VERSUS)).to_dicts()
+        paired = {(row["metric"], row["checkpoint"], row["subset"]): _estimate(row) for row in versus}
         for row in whole:
             name, version = row["checkpoint"], row["version"]
             manifest = known.get((name, version))
@@ -77,9 +94,8 @@ def leaderboard(
                 raise ValueError(
                     f"evaluation {evaluation!r} measured {name}@{version}, a checkpoint that is gone; evaluate again"
                 )
-            control = controls.get(name)
-            against = values.get((row["metric"], control)) if control else None
-            gap = difference(_estimate(row), against) if against else (None, None, None)
+            control = controls.get(name, [])
+            gap = _against(row, [each for each in control if (row["metric"], each) in values], values, paired)
             rows.append(
                 {
                     "evaluation": evaluation,
@@ -89,7 +105,7 @@ def leaderboard(
                     "kind": manifest.kind if manifest else "baseline" if row["baseline"] else "score",
                     "subset": manifest and manifest.subset.key[-1],
                     "pairs": manifest and manifest.n_pairs,
-                    "control": control,
+                    "control": ", ".join(control) or None,
                     **{column: row[column] for column in ("value", "lo", "hi", "n")},
                     **dict(zip(("difference", "difference_lo", "difference_hi"), gap, strict=True)),
                 }
@@ -97,22 +113,70 @@ def leaderboard(
     return LEADERBOARD.frame(rows).sort("evaluation", *order())
 
 
-def _controls(manifests: Sequence[Manifest], subsets: Mapping[str, str]) -> dict[str, str]:
-    """For each checkpoint, the first by name that has its settings and size and was trained on a random subset."""
+def _controls(manifests: Sequence[Manifest], subsets: Mapping[str, str]) -> dict[str, list[str]]:
+    """For each checkpoint, those that have its settings and size and were trained on a random subset, by name: one for
+    each seed that was drawn."""
     found = {}
     for manifest in manifests:
         if subsets.get(manifest.subset.key[-1]) == RANDOM:
             continue
-        alike = [
+        found[manifest.name] = sorted(
             other.name
             for other in manifests
             if subsets.get(other.subset.key[-1]) == RANDOM
             and other.n_pairs == manifest.n_pairs
             and _settings(other) == _settings(manifest)
-        ]
-        if alike:
-            found[manifest.name] = min(alike)
+        )
     return found
+
+
+Gap = tuple[float | None, float | None, float | None]
+
+
+def _against(
+    row: Mapping[str, Any],
+    controls: Sequence[str],
+    values: Mapping[tuple[str, str], Estimate],
+    paired: Mapping[tuple[str, str, str], Estimate],
+) -> Gap:
+    """The value less the mean of the controls', with its interval.
+
+    Controls are measured on the same items, so the mean of several is about as uncertain as one of them: the arms of
+    the single differences are averaged. How much the controls differ among themselves (Student's t of their mean)
+    comes on top, in quadrature.
+    """
+    if not controls:
+        return None, None, None
+    metric, name = row["metric"], row["checkpoint"]
+    single = [values[metric, each] for each in controls]
+    gap = row["value"] - float(np.mean([each.value for each in single]))
+    arms = [
+        _arms(paired.get((metric, name, f"{VERSUS}{each}")), _estimate(row), values[metric, each]) for each in controls
+    ]
+    known = [each for each in arms if each is not None]
+    if len(known) < len(arms):
+        return gap, None, None
+    below, above = np.mean(known, axis=0)
+    seeds = _seed_arm([each.value for each in single])
+    return gap, gap - float(np.hypot(below, seeds)), gap + float(np.hypot(above, seeds))
+
+
+def _arms(paired: Estimate | None, ours: Estimate, theirs: Estimate) -> tuple[float, float] | None:
+    """How far the interval of a difference reaches below and above it."""
+    if paired is not None:
+        value, lo, hi = paired.value, paired.lo, paired.hi
+    else:
+        value, lo, hi = difference(ours, theirs)
+    return None if lo is None or hi is None else (value - lo, hi - value)
+
+
+def _seed_arm(values: Sequence[float]) -> float:
+    """Half the 95 % interval of the mean over seeds; 0 for one, which says nothing of it."""
+    if len(values) < 2:
+        return 0.0
+    from scipy.stats import t  # type: ignore[import-untyped]
+
+    return float(t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
 
 
 def _settings(manifest: Manifest) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import polars as pl
 from pydantic import Field
 
 from pref_assets.evaluation import baselines
-from pref_assets.evaluation.accuracy import Margins, accuracy_rows, baseline_margins, joined, row
+from pref_assets.evaluation.accuracy import Margins, accuracy_rows, baseline_margins, joined, paired_rows, row
 from pref_assets.evaluation.base import CheckpointRef, Evaluation, Inputs
 from pref_assets.evaluation.heldout import sample
 from pref_assets.evaluation.idealised import CERTAIN, ideal_log_ratio
@@ -64,6 +64,7 @@ class RankingAccuracy(Evaluation):
     def rows(self, inputs: Inputs, home: Home) -> pl.DataFrame:
         test = self.test_pairs(inputs)
         rows, untrained = [], set()
+        measured: dict[str, list[Margins]] = {metric: [] for metric in MARGINS}
         for checkpoint in inputs.checkpoints:
             policy, reference = _stored(checkpoint, test, home)
             columns = pair_margins(test, policy, reference)
@@ -72,23 +73,23 @@ class RankingAccuracy(Evaluation):
                 base = pair_margins(test, reference, reference)
                 name = baselines.untrained(str(checkpoint.base))
                 for metric in ("ranking_accuracy", "ranking_accuracy_normalised"):
-                    rows += self._accuracy(metric, (name, None, True), base, test)
+                    rows += accuracy_rows([self._margins(metric, (name, None, True), base)], test, metric)
             for metric in MARGINS:
-                rows += self._accuracy(metric, (checkpoint.name, checkpoint.version, False), columns, test)
+                who = self._margins(metric, (checkpoint.name, checkpoint.version, False), columns)
+                rows += accuracy_rows([who], test, metric)
+                measured[metric].append(who)
             beta = self.beta or checkpoint.beta
             if beta is not None:
                 rows += self._ideal(checkpoint, columns, test, inputs.pairs, reference, beta)
         for metric in MARGINS if inputs.checkpoints else ():
             rows += accuracy_rows(baseline_margins(test), test, metric)
+            rows += paired_rows(measured[metric], test, metric, self.seed, self.resamples)
         return EVALUATIONS.frame(rows)
 
-    def _accuracy(
-        self, metric: str, who: tuple[str, str | None, bool], columns: pl.DataFrame, test: pl.DataFrame
-    ) -> list[dict[str, Any]]:
+    def _margins(self, metric: str, who: tuple[str, str | None, bool], columns: pl.DataFrame) -> Margins:
         name, version, baseline = who
         tie = 0.0 if metric == "ranking_accuracy_normalised" else self.tie
-        margins = Margins(name, version, columns.select("pair_id", margin=metric), baseline, tie)
-        return accuracy_rows([margins], test, metric)
+        return Margins(name, version, columns.select("pair_id", margin=metric), baseline, tie)
 
     def _ideal(
         self,

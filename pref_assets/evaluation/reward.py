@@ -8,7 +8,15 @@ import polars as pl
 from pydantic import Field
 
 from pref_assets.content import content_hash
-from pref_assets.evaluation.accuracy import Margins, accuracy_rows, baseline_margins, length_bias_rows, recorded_rows
+from pref_assets.evaluation.accuracy import (
+    Margins,
+    accuracy_rows,
+    baseline_margins,
+    length_bias_rows,
+    paired_rows,
+    plus_rows,
+    recorded_rows,
+)
 from pref_assets.evaluation.base import CheckpointRef, Evaluation, Inputs
 from pref_assets.evaluation.fill import fill
 from pref_assets.home import Home
@@ -43,13 +51,19 @@ class _Rewards(Evaluation):
 
 
 class RewardAccuracy(_Rewards):
-    """Share of held-out pairs whose chosen side gets the higher reward, whole and by slice."""
+    """Share of held-out pairs whose chosen side gets the higher reward, whole and by slice.
+
+    Beside it ``accuracy_plus``, the share of prompts with all pairs right, and the difference of every two scorers on
+    the same pairs (slices ``vs:``).
+    """
 
     type: Literal["reward_accuracy"] = "reward_accuracy"
 
     def rows(self, inputs: Inputs, home: Home) -> pl.DataFrame:
         test = self.test_pairs(inputs)
-        rows = accuracy_rows(self.scorers(test, inputs, home), test, "accuracy")
+        scorers = self.scorers(test, inputs, home)
+        rows = accuracy_rows(scorers, test, "accuracy") + plus_rows(scorers, test)
+        rows += paired_rows(scorers, test, "accuracy", self.seed, self.resamples)
         return EVALUATIONS.frame(rows + recorded_rows(test, "accuracy"))
 
 

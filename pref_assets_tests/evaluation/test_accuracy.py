@@ -10,6 +10,8 @@ from pref_assets.evaluation.accuracy import (
     baseline_margins,
     correlation,
     length_bias_rows,
+    paired_rows,
+    plus_rows,
     recorded_rows,
 )
 from pref_assets.evaluation.heldout import held_out
@@ -112,3 +114,33 @@ def test_length_bias_by_hand(test_pairs):
 def test_correlation_needs_variation():
     assert np.isnan(correlation(np.ones(3), np.arange(3.0)))
     assert np.isnan(correlation(np.ones(1), np.ones(1)))
+
+
+def graded(*right):
+    """Pairs of prompts a, b, … (a word for each, a letter a pair: right, wrong or tied) and margins to match."""
+    marks = [(group, mark) for group, word in zip("abcdef", right, strict=False) for mark in word]
+    test = pl.DataFrame({"pair_id": [f"{i:02d}" for i in range(len(marks))], "group": [group for group, _ in marks]})
+    margins = [{"r": 1.0, "w": -1.0, "t": 0.0}[mark] for _, mark in marks]
+    return test, Margins("model", "v1", test.select("pair_id", margin=pl.Series(margins)))
+
+
+@pytest.mark.parametrize(
+    ("right", "plus"),
+    [(("rrr", "rrw"), 1 / 2), (("rrr", "rrw", "t"), 1 / 3), (("rrr", "rrr"), 1.0), (("wwwwwwwww", "r"), 1 / 2)],
+)
+def test_accuracy_plus_counts_prompts(right, plus):
+    test, scorer = graded(*right)
+    [found] = plus_rows([scorer], test)
+    assert (found["value"], found["n"]) == (pytest.approx(plus), len(right))
+
+
+def test_differences_are_paired(test_pairs):
+    ours, theirs = scorer(), Margins("other", "v2", scorer(p2=1.0).frame)
+    rows = paired_rows([ours, theirs, *baseline_margins(test_pairs)], test_pairs, "accuracy", 0, 500)
+    found = {(r["checkpoint"], r["subset"]): r for r in rows}
+    assert set(found) == {("model", "vs:other"), ("other", "vs:model")}
+    # They differ on p2 alone: -1/5.
+    gap, back = found["model", "vs:other"], found["other", "vs:model"]
+    assert gap["value"] == pytest.approx(-0.2)
+    assert gap["lo"] <= -0.2 <= gap["hi"] == 0.0
+    assert (back["value"], back["lo"], back["hi"]) == (-gap["value"], -gap["hi"], -gap["lo"])

@@ -152,3 +152,28 @@ def test_a_full_board_still_makes_a_small_picture():
     frame = pl.concat([EVALUATION, *(EVALUATION.with_columns(metric=pl.lit(f"m{i}")) for i in range(3))])
     evaluations = {f"evaluation_{i}": frame for i in range(6)}
     assert len(plot(leaderboard(evaluations, MANIFESTS, SUBSETS))) <= 5_000
+
+
+def seeds(*values, extra=()):
+    manifests = [manifest("deita", "deita_25", 100)]
+    rows = [result("deita", "accuracy", 0.8, 0.7, 0.9), *extra]
+    for i, value in enumerate(values):
+        manifests.append(manifest(f"random_{i}", "random_25", 100, seed=i))
+        rows.append(result(f"random_{i}", "accuracy", value, value - 0.1, value + 0.1))
+    return row(leaderboard({"r": EVALUATIONS.frame(rows)}, manifests, SUBSETS), "deita", "accuracy")
+
+
+def test_the_control_is_the_mean_over_all_random_seeds():
+    found = seeds(0.5, 0.7, 0.6)
+    assert found["control"] == "random_0, random_1, random_2"
+    assert found["difference"] == pytest.approx(0.2)
+    # Items: 0.1 and 0.1 in quadrature. Seeds: t(2) = 4.303 times 0.1 / sqrt(3).
+    arm = (0.02 + (4.302653 * 0.1 / 3**0.5) ** 2) ** 0.5
+    assert (found["difference_lo"], found["difference_hi"]) == pytest.approx((0.2 - arm, 0.2 + arm))
+
+
+def test_a_paired_difference_is_used_where_there_is_one():
+    extra = [result("deita", "accuracy", 0.2, 0.15, 0.26, subset="vs:random_0")]
+    found = seeds(0.6, extra=extra)
+    assert (found["difference"], found["difference_lo"], found["difference_hi"]) == pytest.approx((0.2, 0.15, 0.26))
+    assert seeds(0.6, 0.6, extra=extra)["difference_lo"] == pytest.approx(0.2 - (0.05 + 0.02**0.5) / 2)
