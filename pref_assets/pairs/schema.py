@@ -363,6 +363,7 @@ REFERENCE_LOGPS = Table(
         "logp": Column(pl.Float64, "Sum of log-probabilities of the completion's tokens, in nats."),
         "n_tokens": Column(pl.Int64, "Completion tokens counted."),
         "truncated": Column(pl.Boolean, "Whether completion tokens were cut off."),
+        "token_logps": Column(pl.List(pl.Float32), "Log-probability of each completion token; null unless asked for."),
     },
 )
 TRIALS = Table(

@@ -178,6 +178,7 @@ class PlantedWorld(Settings):
                     "logp": -np.abs(counts * 1.5 + rng.normal(0, 0.3, len(counts)) * np.sqrt(counts)),
                     "n_tokens": counts,
                     "truncated": False,
+                    "token_logps": None,
                 }
             )
         )

@@ -8,7 +8,7 @@ import polars as pl
 
 from pref_assets.pairs.labels import with_decisions
 from pref_assets.pairs.messages import chat, function_names
-from pref_assets.pairs.schema import MESSAGES
+from pref_assets.pairs.schema import MESSAGES, NAMED_VALUE, PAIR_SCORES, completion_id, prompt_id
 from pref_assets.training.errors import TrainingDataError, name_pairs
 
 MIN_PROMPT_TOKENS = 16
@@ -26,10 +26,28 @@ _COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "stage": pl.Int64,
     "margin": pl.Float64,
     "swapped": pl.Boolean,
+    "rejected_prompt": MESSAGES,
+    "columns": pl.List(NAMED_VALUE),
 }
 TRAINING_ROWS = pl.Schema(_COLUMNS)
 """A pair as it trains: ``p_chosen`` is at least one half, ``margin`` is what the loss demands of the chosen side over
-the rejected one (null: none), ``swapped`` says whether the pairs table has the sides the other way round."""
+the rejected one (null: none), ``swapped`` says whether the pairs table has the sides the other way round,
+``rejected_prompt`` is null where both sides answer ``prompt``, ``columns`` are numbers that the objective asked for."""
+
+
+@dataclass(frozen=True)
+class ScoreColumn:
+    """Where an objective finds a number of each pair.
+
+    Attributes:
+        scores: entry of ``scores``.
+        column: a column of its table, or one of its named details.
+        signed: whether the number changes its sign with the label, as a margin does.
+    """
+
+    scores: str
+    column: str = "score"
+    signed: bool = True
 
 
 @dataclass(frozen=True)
@@ -51,35 +69,102 @@ class Encoded:
 
 
 def training_rows(
-    decisions: pl.DataFrame, pairs: pl.DataFrame, prompts: pl.DataFrame, completions: pl.DataFrame
+    decisions: pl.DataFrame,
+    pairs: pl.DataFrame,
+    prompts: pl.DataFrame,
+    completions: pl.DataFrame,
+    columns: Mapping[str, ScoreColumn] | None = None,
+    scores: Mapping[str, pl.DataFrame] | None = None,
+    stage: int | None = None,
 ) -> pl.DataFrame:
     """The selected pairs with their texts, as ``TRAINING_ROWS`` sorted by pair id, with the labels that the selector
     decided on where it did (``pairs.labels``).
 
+    Args:
+        columns: what the objective asks for, by the kernel's names.
+        scores: the score tables that they name.
+        stage: only the pairs of this stage; null for all.
+
     Raises:
-        TrainingDataError: a selected pair, its prompt or a completion is not in the tables, its two completions answer
-            different prompts, the votes' ``p_chosen`` is below a half, the selector's is no probability or its margin
-            not finite, or the prompt has images, which no model here looks at.
+        TrainingDataError: a selected pair, its prompt or a completion is not in the tables, the votes' ``p_chosen`` is
+            below a half, the selector's is no probability or its margin not finite, a column that the objective asks
+            for has no finite value, or the prompt has images, which no model here looks at.
     """
     selected = decisions.filter("selected").select("pair_id", "weight", "stage", "p_chosen", "margin")
-    known = pairs.select("pair_id", "prompt_id", "chosen_id", "rejected_id", "p_chosen")
+    if stage is not None:
+        selected = selected.filter(pl.col("stage") == stage)
+    known = pairs.select("pair_id", "chosen_id", "rejected_id", "p_chosen")
     _refuse(selected.join(known, on="pair_id", how="anti"), pl.lit(True), "selected but not in the pairs table")
     _refuse(selected, ~pl.col("p_chosen").is_between(0, 1), "the selector's p_chosen is no probability")
     _refuse(selected, ~pl.col("margin").is_finite(), "the selector's margin is not finite")
-    turns = completions.select("completion_id", "messages")
-    rows = (
-        with_decisions(known.lazy(), selected.lazy())
-        .collect()
-        .join(prompts.select("prompt_id", "images", prompt="messages"), on="prompt_id", how="left")
-        .join(turns.rename({"completion_id": "chosen_id", "messages": "chosen"}), on="chosen_id", how="left")
-        .join(turns.rename({"completion_id": "rejected_id", "messages": "rejected"}), on="rejected_id", how="left")
-        .sort("pair_id")
+    rows = with_decisions(known.lazy(), selected.lazy()).collect()
+    for side in ("chosen", "rejected"):
+        rows = rows.join(_side(side, prompts, completions), on=f"{side}_id", how="left")
+    texts = ("chosen", "rejected", "chosen_prompt", "rejected_prompt")
+    _refuse(rows, pl.any_horizontal(pl.col(texts).is_null()), "prompt or completion missing")
+    _refuse(
+        rows,
+        pl.max_horizontal("chosen_images", "rejected_images") > 0,
+        "the prompt has images, which no model here looks at",
     )
-    _refuse(rows, pl.col("prompt_id").is_null(), "the two completions answer different prompts")
-    _refuse(rows, pl.any_horizontal(pl.col("prompt", "chosen", "rejected").is_null()), "prompt or completion missing")
-    _refuse(rows, pl.col("images").list.len() > 0, "the prompt has images, which no model here looks at")
     _refuse(rows, pl.col("p_chosen") < 0.5, "the label contradicts the orientation (p_chosen below 0.5)")
-    return rows.select(pl.col(name).cast(dtype) for name, dtype in TRAINING_ROWS.items())
+    one = pl.col("chosen_prompt_id") == pl.col("rejected_prompt_id")
+    rows = rows.rename({"chosen_prompt": "prompt"}).with_columns(
+        rejected_prompt=pl.when(~one).then("rejected_prompt"),
+        columns=_columns(rows, columns or {}, scores or {}),
+    )
+    return rows.sort("pair_id").select(pl.col(name).cast(dtype) for name, dtype in TRAINING_ROWS.items())
+
+
+def _side(side: str, prompts: pl.DataFrame, completions: pl.DataFrame) -> pl.DataFrame:
+    """Texts of completions and their prompts under the names of one side; ``images`` counts those of its prompt."""
+    turns = completions.select(pl.col("completion_id").alias(f"{side}_id"), pl.col("messages").alias(side), "prompt_id")
+    asked = prompts.select(
+        "prompt_id", pl.col("messages").alias(f"{side}_prompt"), pl.col("images").list.len().alias(f"{side}_images")
+    )
+    return turns.join(asked, on="prompt_id", how="left").rename({"prompt_id": f"{side}_prompt_id"})
+
+
+def _columns(rows: pl.DataFrame, columns: Mapping[str, ScoreColumn], scores: Mapping[str, pl.DataFrame]) -> pl.Series:
+    """``TRAINING_ROWS``' columns: the named numbers of each row, mirrored where its sides were."""
+    values = {}
+    for name, asked in columns.items():
+        column = _mirrored(rows, scores[asked.scores], asked)
+        where = f"no usable {asked.column!r} in scores {asked.scores!r}, which the objective needs as {name}"
+        _refuse(rows.filter(~column.is_finite().fill_null(False)), pl.lit(True), where)
+        values[name] = column
+    named = [pl.struct(name=pl.lit(name), value=pl.lit(column)) for name, column in values.items()]
+    empty = pl.Series("columns", [[]] * len(rows), dtype=pl.List(NAMED_VALUE))
+    return rows.select(pl.concat_list(named).alias("columns"))["columns"] if named else empty
+
+
+_OTHER_SIDE = {"score_chosen": "score_rejected", "score_rejected": "score_chosen"}
+
+
+def _mirrored(rows: pl.DataFrame, table: pl.DataFrame, asked: ScoreColumn) -> pl.Series:
+    def values(column: str) -> pl.Series:
+        found = score_values(table, column)
+        return rows.select("pair_id").join(found, on="pair_id", how="left", maintain_order="left")["value"]
+
+    straight = values(asked.column)
+    if asked.column in _OTHER_SIDE:
+        mirrored = values(_OTHER_SIDE[asked.column])
+    else:
+        mirrored = -straight if asked.signed else straight
+    return straight.zip_with(~rows["swapped"], mirrored)
+
+
+def score_values(table: pl.DataFrame, column: str) -> pl.DataFrame:
+    """Frame (pair_id, value): a column of a ``PAIR_SCORES`` table, or one of the named values in its ``details``."""
+    if column in PAIR_SCORES.columns:
+        return table.select("pair_id", value=pl.col(column))
+    named = pl.col("details").list.filter(pl.element().struct.field("name") == column)
+    return table.select("pair_id", value=named.list.first().struct.field("value"))
+
+
+def sequence_id(prompt: Iterable[Mapping[str, str]], completion: Iterable[Mapping[str, str]]) -> str:
+    """Id of a completion under a prompt that is in no table, for its reference log-probability."""
+    return completion_id(prompt_id(prompt), completion)
 
 
 def _refuse(rows: pl.DataFrame, bad: pl.Expr, why: str) -> None:
@@ -100,7 +185,8 @@ def encode(
     The prompt is rendered up to the point where the assistant starts to write; the completion is everything that the
     template renders after that (text and end of turn). The two are tokenised apart, as they are when a model
     generates, so the prompt of chosen and rejected is one and the same. A sequence above ``max_length`` loses the
-    start of its prompt first (``min_prompt`` tokens stay), then the end of its completion.
+    start of its prompt first (``min_prompt`` tokens stay), then the end of its completion. Without a prompt the whole
+    rendered conversation is the completion, but for its first token, which nothing predicts.
 
     Raises:
         TrainingDataError: no chat template, or one that does not render a conversation as prompt + answer.
@@ -110,7 +196,9 @@ def encode(
         raise ValueError(f"max_length {max_length} leaves no completion beside {min_prompt} prompt tokens")
     if tokenizer.chat_template is None:
         raise TrainingDataError("the model's tokenizer has no chat template; use an instruction-tuned model")
-    before, whole = _render(tokenizer, list(prompt), list(completion))
+    if not (asked := list(prompt)):
+        return _whole(tokenizer, list(completion), max_length)
+    before, whole = _render(tokenizer, asked, list(completion))
     prompt_ids = tokenizer(before, add_special_tokens=False)["input_ids"]
     completion_ids = tokenizer(whole[len(before) :], add_special_tokens=False)["input_ids"]
     excess = max(0, len(prompt_ids) + len(completion_ids) - max_length)
@@ -118,6 +206,12 @@ def encode(
     prompt_ids = prompt_ids[cut:]
     kept = completion_ids[: max_length - len(prompt_ids)]
     return Encoded((*prompt_ids, *kept), len(prompt_ids), len(kept) < len(completion_ids))
+
+
+def _whole(tokenizer: Any, messages: list[Mapping[str, str]], max_length: int) -> Encoded:
+    turns, tools = chat(messages)
+    ids = tokenizer.apply_chat_template(turns, tools=tools, tokenize=True, return_dict=True)["input_ids"]
+    return Encoded(tuple(ids[:max_length]), 1, len(ids) > max_length)
 
 
 def _render(tokenizer: Any, prompt: list[Mapping[str, str]], completion: list[Mapping[str, str]]) -> tuple[str, str]:

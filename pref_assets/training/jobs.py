@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from pref_assets.models.reference import identity
-from pref_assets.training.checkpoint import CheckpointInfo, Pinned, checkpoint_version
+from pref_assets.training.checkpoint import CheckpointInfo, Origin, Pinned, checkpoint_version
 from pref_assets.training.job import Job
 from pref_assets.training.policy import PolicyCheckpoint
 from pref_assets.training.reference import ReferenceLogps
@@ -25,6 +25,8 @@ def policy_job(
     reference_rows: pl.DataFrame,
     subset: Pinned,
     tables: Mapping[str, Pinned],
+    start: Origin | None = None,
+    reference_checkpoint: Origin | None = None,
 ) -> Job:
     """The ``train_policy`` job of a checkpoint; its version is ``job.params["version"]``.
 
@@ -35,21 +37,33 @@ def policy_job(
         config: its settings.
         rows: ``TRAINING_ROWS`` from ``training_rows``.
         reference: settings of the entry that ``config.base`` names.
-        reference_rows: ``REFERENCE_LOGPS``, at least those of the rows' completions.
+        reference_rows: ``REFERENCE_LOGPS``, at least those of the rows' completions and of the objective's parts.
         subset: the decisions table as read.
         tables: the other tables as read.
+        start: the checkpoint to go on from; null to start at the base model.
+        reference_checkpoint: the checkpoint that gave ``reference_rows``; null where the base model did.
     """
-    ids = pl.concat([rows["chosen_id"], rows["rejected_id"]]).unique()
+    parts = config.objective.parts(rows, config.seed)
+    ids = pl.concat([rows["chosen_id"], rows["rejected_id"], parts["sequence_id"]]).unique()
     info = CheckpointInfo(
         pipeline=pipeline,
         name=name,
-        version=checkpoint_version(config, rows, identity(reference.model), reference.key()),
+        version=checkpoint_version(
+            config,
+            rows,
+            identity(reference.model),
+            reference.key(reference_checkpoint.version if reference_checkpoint else None),
+            start,
+        ),
         base=reference.model,
         reference=reference.model_dump(mode="json"),
+        reference_checkpoint=reference_checkpoint,
+        start=start,
         subset=subset,
         tables=dict(tables),
     )
-    inputs = {"rows": rows, "reference": reference_rows.filter(pl.col("completion_id").is_in(ids.implode()))}
+    wanted = reference_rows.filter(pl.col("completion_id").is_in(ids.implode()))
+    inputs = {"rows": rows, "reference": wanted, "parts": parts}
     return _job(home, "train_policy", config, info, inputs)
 
 

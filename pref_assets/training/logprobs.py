@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,24 +62,61 @@ def completion_sums(
     Args:
         per_token: gives ``width`` numbers for each completion token.
     """
+    sums = np.zeros((len(encoded), width), np.float64)
+
+    def keep(members: list[int], batch: list[Encoded], groups: list[list[int]]) -> None:
+        sums[members] = sequence_sums(model, batch, per_token, groups).double().cpu().numpy()
+
+    _in_batches(model, encoded, batch_tokens, keep, on_progress)
+    return sums
+
+
+def completion_token_logps(
+    model: Any,
+    encoded: Sequence[Encoded],
+    batch_tokens: int,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[NDArray[np.float32]]:
+    """Log-probability of each completion token, one array a sequence; the rest as in `completion_logps`."""
+    import torch
+
+    found: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(encoded)
+
+    def keep(members: list[int], batch: list[Encoded], groups: list[list[int]]) -> None:
+        tokens = token_numbers(model, batch, token_logps, groups)
+        # Tokens lie group by group; within a sequence they are in their order.
+        order = torch.argsort(tokens.owners, stable=True)
+        values = tokens.numbers[order, 0].float().cpu().numpy()
+        ends = np.cumsum([e.n_completion for e in batch])
+        for i, (part, end) in enumerate(zip(batch, ends, strict=True)):
+            found[members[i]] = values[end - part.n_completion : end]
+
+    _in_batches(model, encoded, batch_tokens, keep, on_progress)
+    return found
+
+
+def _in_batches(
+    model: Any,
+    encoded: Sequence[Encoded],
+    batch_tokens: int,
+    keep: Callable[[list[int], list[Encoded], list[list[int]]], None],
+    on_progress: Callable[[int, int], None] | None,
+) -> None:
+    """Calls ``keep(indices, sequences, groups)`` on batches that hold every sequence once, without gradients."""
     import torch
 
     empty = [i for i, e in enumerate(encoded) if not 0 < e.n_prompt < len(e.ids)]
     if empty:
         raise TrainingDataError(f"sequences {empty[:10]} have no prompt token or no completion token")
-    sums = np.zeros((len(encoded), width), np.float64)
     groups = _groups(encoded, batch_tokens) if shares_prompts(model) else [[i] for i in range(len(encoded))]
     done = 0
     with torch.inference_mode():
         for bucket in buckets([row_length([encoded[i] for i in group]) for group in groups], batch_tokens):
             members = [i for g in bucket for i in groups[g]]
-            local = _consecutive(len(groups[g]) for g in bucket)
-            batch = [encoded[i] for i in members]
-            sums[members] = sequence_sums(model, batch, per_token, local).double().cpu().numpy()
+            keep(members, [encoded[i] for i in members], _consecutive(len(groups[g]) for g in bucket))
             done += len(members)
             if on_progress:
                 on_progress(done, len(encoded))
-    return sums
 
 
 def shares_prompts(model: Any) -> bool:
@@ -130,6 +168,14 @@ def token_logps(logits: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tenso
     return -torch.nn.functional.cross_entropy(logits, targets, reduction="none")[:, None]
 
 
+def token_logps_and_squares(logits: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tensor":
+    """(log p(target), log of the sum of squared probabilities), shape (tokens, 2)."""
+    import torch
+
+    logps = torch.log_softmax(logits, -1)
+    return torch.stack([logps.gather(1, targets[:, None])[:, 0], torch.logsumexp(2 * logps, -1)], 1)
+
+
 def sequence_logps(
     model: Any, batch: Sequence[Encoded], groups: Sequence[Sequence[int]] | None = None
 ) -> "torch.Tensor":
@@ -141,7 +187,36 @@ def sequence_logps(
 def sequence_sums(
     model: Any, batch: Sequence[Encoded], per_token: "PerToken", groups: Sequence[Sequence[int]] | None = None
 ) -> "torch.Tensor":
-    """Sums of per-token numbers over the completions of one padded batch, (len(batch), width) float32, differentiable.
+    """Sums of per-token numbers over the completions of one padded batch, (len(batch), width) float32, differentiable;
+    arguments as of `token_numbers`."""
+    import torch
+
+    found = token_numbers(model, batch, per_token, groups)
+    sums = torch.zeros(len(batch), found.numbers.shape[1], device=found.numbers.device)
+    return sums.index_add(0, found.owners, found.numbers)
+
+
+@dataclass(frozen=True)
+class TokenNumbers:
+    """Numbers of the N completion tokens of a batch.
+
+    Attributes:
+        numbers: (N, width) float32, differentiable.
+        owners: which sequence of the batch a token is of, (N,).
+        places: its place in the completion, from 0, (N,).
+        states: the state that predicts it, (N, hidden).
+    """
+
+    numbers: "torch.Tensor"
+    owners: "torch.Tensor"
+    places: "torch.Tensor"
+    states: "torch.Tensor"
+
+
+def token_numbers(
+    model: Any, batch: Sequence[Encoded], per_token: "PerToken", groups: Sequence[Sequence[int]] | None = None
+) -> TokenNumbers:
+    """Numbers of every completion token of one padded batch.
 
     The language-model head, most of a small model's logits memory and a fifth of its arithmetic, runs on the
     positions that predict a completion token and on no other.
@@ -159,34 +234,37 @@ def sequence_sums(
     device = next(model.parameters()).device
     groups = groups if groups is not None else [[i] for i in range(len(batch))]
     width = max(row_length([batch[i] for i in group]) for group in groups)
-    ids = torch.zeros(len(groups), width, dtype=torch.long)
-    positions = torch.zeros(len(groups), width, dtype=torch.long)
+    ids = np.zeros((len(groups), width), np.int64)
+    positions = np.zeros((len(groups), width), np.int64)
     # 0 is the prompt, 1, 2, ... its completions, -1 padding.
-    segments = torch.full((len(groups), width), -1)
-    sources, targets, owners = [], [], []
+    segments = np.full((len(groups), width), -1, np.int64)
+    sources, targets, owners, places = [], [], [], []
     for row, group in enumerate(groups):
         n_prompt = batch[group[0]].n_prompt
-        ids[row, :n_prompt] = torch.tensor(batch[group[0]].ids[:n_prompt])
-        positions[row, :n_prompt] = torch.arange(n_prompt)
+        ids[row, :n_prompt] = batch[group[0]].ids[:n_prompt]
+        positions[row, :n_prompt] = np.arange(n_prompt)
         segments[row, :n_prompt] = 0
         start = n_prompt
         for segment, i in enumerate(group, 1):
-            n = batch[i].n_completion
-            completion = torch.tensor(batch[i].completion_ids)
+            n, completion = batch[i].n_completion, batch[i].completion_ids
             ids[row, start : start + n] = completion
-            positions[row, start : start + n] = torch.arange(n_prompt, n_prompt + n)
+            positions[row, start : start + n] = np.arange(n_prompt, n_prompt + n)
             segments[row, start : start + n] = segment
-            sources += [row * width + n_prompt - 1, *range(row * width + start, row * width + start + n - 1)]
+            sources.append([row * width + n_prompt - 1, *range(row * width + start, row * width + start + n - 1)])
             targets.append(completion)
-            owners += [i] * n
+            owners.append(np.full(n, i))
+            places.append(np.arange(n))
             start += n
-    with _head_on(model, torch.tensor(sources, device=device)):
+    states: list[torch.Tensor] = []
+    with _head_on(model, torch.from_numpy(np.concatenate(sources)).to(device), states):
         logits = model(
-            input_ids=ids.to(device), use_cache=False, **_attention(segments.to(device), positions.to(device))
+            input_ids=torch.from_numpy(ids).to(device),
+            use_cache=False,
+            **_attention(torch.from_numpy(segments).to(device), torch.from_numpy(positions).to(device)),
         ).logits[0]
-    numbers = per_token(logits.float(), torch.cat(targets).to(device))
-    sums = torch.zeros(len(batch), numbers.shape[1], device=device)
-    return sums.index_add(0, torch.tensor(owners, device=device), numbers)
+    numbers = per_token(logits.float(), torch.from_numpy(np.concatenate(targets)).to(device))
+    owner, place = (torch.from_numpy(np.concatenate(each)).to(device) for each in (owners, places))
+    return TokenNumbers(numbers, owner, place, states[0])
 
 
 def _attention(segments: "torch.Tensor", positions: "torch.Tensor") -> dict[str, "torch.Tensor"]:
@@ -202,14 +280,21 @@ def _attention(segments: "torch.Tensor", positions: "torch.Tensor") -> dict[str,
 
 
 @contextmanager
-def _head_on(model: Any, positions: "torch.Tensor") -> Iterator[None]:
-    """Makes the model return logits of shape (1, len(positions), vocabulary) instead of all of them.
+def _head_on(model: Any, positions: "torch.Tensor", states: "list[torch.Tensor]") -> Iterator[None]:
+    """Makes the model return logits of shape (1, len(positions), vocabulary) instead of all of them, and appends the
+    states they come from, (len(positions), hidden), to ``states``.
 
     ``positions`` are indices into the flattened (rows * width) states and may repeat. A hook in front of the head,
     rather than a call of it, keeps whatever the architecture does to logits afterwards (scaling, soft capping).
     """
     head = model.get_output_embeddings()
-    handle = head.register_forward_pre_hook(lambda _, args: (args[0].flatten(0, 1)[positions][None], *args[1:]))
+
+    def pick(_: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        picked = args[0].flatten(0, 1)[positions]
+        states.append(picked)
+        return (picked[None], *args[1:])
+
+    handle = head.register_forward_pre_hook(pick)
     try:
         yield
     finally:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import polars as pl
 from pydantic import Field
 
-from pref_assets.settings import ReferenceName, Settings
+from pref_assets.settings import CheckpointName, ReferenceName, Settings
 from pref_assets.training.checkpoint import CheckpointInfo, check_base, read_manifest
 from pref_assets.training.config import Training
 from pref_assets.training.job import Job, Reporter
 from pref_assets.training.objectives import DPO, ObjectiveConfig
+from pref_assets.training.objectives.kernel import check_columns
 from pref_assets.training.reference import ReferenceLogps
 from pref_assets.training.run import Trainable, train
 
@@ -45,8 +46,14 @@ class PolicyCheckpoint(Training):
     """The `reference_logps` entry: the model to start from, and the log-probabilities to stay close to."""
     objective: ObjectiveConfig = DPO()
     """The loss."""
-    lora: Lora = Lora()
-    """Which weights learn."""
+    lora: Lora | None = Lora()
+    """Which weights learn; null for all of them (float32, ten bytes a weight and more)."""
+    start: CheckpointName | None = None
+    """The policy checkpoint to go on from; left out, training starts at the reference."""
+    stage: int | None = Field(default=None, ge=1)
+    """Train only the subset's pairs of this stage; left out, all stages one after the other."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass: less memory, a third more arithmetic."""
     learning_rate: float = Field(default=1e-4, gt=0, le=1)
     """Peak learning rate of AdamW. Adapters take some hundred times that of full fine-tuning."""
 
@@ -55,8 +62,9 @@ def train_policy(job: Job, report: Reporter) -> dict[str, Any]:
     """Task: fits a policy and publishes it. The reference model itself is never loaded beside it.
 
     Args:
-        job: ``config`` is a ``PolicyCheckpoint``, ``inputs`` has ``rows`` (``TRAINING_ROWS``) and ``reference``
-            (``REFERENCE_LOGPS``), ``params`` is a ``CheckpointInfo``; ``training.jobs.checkpoint_job`` makes one.
+        job: ``config`` is a ``PolicyCheckpoint``, ``inputs`` has ``rows`` (``TRAINING_ROWS``), ``reference``
+            (``REFERENCE_LOGPS``) and ``parts`` (``PARTS``), ``params`` is a ``CheckpointInfo``;
+            ``training.jobs.policy_job`` makes one.
         report: gets step metrics named as TRL names them.
 
     Returns:
@@ -67,81 +75,152 @@ def train_policy(job: Job, report: Reporter) -> dict[str, Any]:
         WorkFolderLockedError, NonFiniteLossError, OutOfMemoryError: as ``run.train``.
     """
     config = PolicyCheckpoint.model_validate(job.config)
-    reference = ReferenceLogps.model_validate(CheckpointInfo.model_validate(job.params).reference)
+    info = CheckpointInfo.model_validate(job.params)
+    reference = ReferenceLogps.model_validate(info.reference)
+    start = None if info.start is None else info.start.folder(job.home, info.pipeline)
 
     def build(rows: pl.DataFrame) -> Trainable:
-        return _trainable(rows, pl.read_parquet(job.inputs["reference"]), config, reference)
+        reference_rows, parts = (pl.read_parquet(job.inputs[name]) for name in ("reference", "parts"))
+        return _trainable(rows, reference_rows, parts, config, reference, start)
 
-    return train(job, report, "policy", config, reference.key(), build)
+    return train(job, report, "policy", config, reference_key(reference, info), build)
+
+
+def reference_key(reference: ReferenceLogps, info: CheckpointInfo) -> str:
+    """Store key of the reference log-probabilities behind a checkpoint."""
+    return reference.key(info.reference_checkpoint.version if info.reference_checkpoint else None)
 
 
 def _trainable(
-    rows: pl.DataFrame, reference_rows: pl.DataFrame, config: PolicyCheckpoint, reference: ReferenceLogps
+    rows: pl.DataFrame,
+    reference_rows: pl.DataFrame,
+    parts: pl.DataFrame,
+    config: PolicyCheckpoint,
+    reference: ReferenceLogps,
+    start: Path | None,
 ) -> Trainable:
     import torch
 
-    from pref_assets.models.loading import load_causal_lm, load_tokenizer, pick_device
-    from pref_assets.training.pair_batches import check_margins, check_start, pair_data, pair_micro_batches
+    from pref_assets.models.loading import load_tokenizer, pick_device
+    from pref_assets.training.pair_batches import Batches, check_start, pair_data
 
-    check_margins(rows, config.objective)
+    objective = config.objective
+    check_columns(rows, objective)
     device = pick_device()
     tokenizer = load_tokenizer(reference.model)
-    data = pair_data(rows, reference_rows, tokenizer, reference.max_length, device)
+    data = pair_data(rows, reference_rows, tokenizer, reference.max_length, device, objective, parts)
     torch.manual_seed(config.seed)
-    model = adapted(load_causal_lm(reference.model, device), config.lora)
-    check_start(model, data)
+    model = starting_policy(config, reference.model, device, start)
+    if not objective.reference_free and config.start is None:
+        check_start(model, data)
+    head = objective.head(model.config.hidden_size)
+    head = None if head is None else head.to(device)
+    carried = {name: tensor.to(device) for name, tensor in objective.carried_start().items()}
+    batches = Batches(model, data, objective, config.batch_tokens, head, carried)
 
-    def micro_batches(batch: Sequence[int]) -> "Iterator[MicroBatch]":
+    def micro_batches(batch: Sequence[int], mine: Sequence[int] | None = None) -> "Iterator[MicroBatch]":
         with torch.autocast("cuda", dtype=torch.bfloat16, enabled=device.startswith("cuda")):
-            yield from pair_micro_batches(model, data, config.objective, config.batch_tokens, batch)
+            yield from batches(batch, mine)
 
     def write(folder: Path) -> None:
-        model.save_pretrained(folder, safe_serialization=True)
-        (folder / "README.md").unlink(missing_ok=True)
-        adapter = folder / "adapter_config.json"
-        # The reference names the base on every machine; the path of its converted copy does not.
-        settings = {**json.loads(adapter.read_text()), "base_model_name_or_path": reference.model}
-        adapter.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
+        save_policy(model, folder, reference.model)
         tokenizer.save_pretrained(folder)
 
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    return Trainable(parameters, micro_batches, write, {"truncated_completions": data.truncated})
+    if head is not None:
+        parameters |= {f"objective_head.{name}": p for name, p in head.named_parameters()}
+    return Trainable(parameters, micro_batches, write, {"truncated_completions": data.truncated}, carried=carried)
 
 
-def adapted(model: Any, lora: Lora) -> Any:
-    """The model with fresh adapters (float32, B zero) as its only trainable weights.
+def starting_policy(config: PolicyCheckpoint, base: str, device: str, start: Path | None) -> Any:
+    """The model as training starts: the base with fresh adapters, all weights of the base, or an earlier checkpoint's.
+
+    Raises:
+        ValueError: a target module does not occur in the model, or the earlier checkpoint trained other weights.
+    """
+    from pref_assets.models.loading import load_causal_lm
+
+    if start is not None:
+        _check_same_weights(config, start)
+    if config.lora is None:
+        # Full weights need float32 for the optimiser; autocast computes in bfloat16 where that is fast.
+        model = load_causal_lm(base if start is None else str(start), device, "float32").requires_grad_(True)
+    else:
+        model = adapted(load_causal_lm(base, device), config.lora, start)
+    if config.gradient_checkpointing:
+        _checkpoint_gradients(model)
+    return model
+
+
+def _check_same_weights(config: PolicyCheckpoint, start: Path) -> None:
+    before = PolicyCheckpoint.model_validate(read_manifest(start).config).lora
+    had, wants = (None if each is None else each.model_dump(exclude={"dropout"}) for each in (before, config.lora))
+    if had != wants:
+        raise ValueError(
+            f"the checkpoint that training starts from has lora {had}, this entry asks for {wants}; a stage goes on "
+            "training the same weights"
+        )
+
+
+def adapted(model: Any, lora: Lora, start: Path | None = None) -> Any:
+    """The model with adapters (float32) as its only trainable weights: fresh ones (B zero), or those of a checkpoint.
 
     The base's own dropout stays off, so that the policy starts exactly at the reference.
 
     Raises:
         ValueError: a target module does not occur in the model.
     """
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig, PeftModel, get_peft_model
 
     layers = model.config.num_hidden_layers
     last = min(lora.last_layers or layers, layers)
     names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
     if unknown := sorted(set(lora.target_modules) - names):
         raise ValueError(f"lora.target_modules: the model has no layer named {', '.join(unknown)}")
-    model = get_peft_model(
-        model,
-        LoraConfig(
+    if start is not None:
+        model = PeftModel.from_pretrained(model, start, is_trainable=True).eval()
+    else:
+        config = LoraConfig(
             task_type="CAUSAL_LM",
             r=lora.r,
             lora_alpha=lora.alpha,
             lora_dropout=lora.dropout,
             target_modules=list(lora.target_modules),
             layers_to_transform=list(range(layers - last, layers)) if last < layers else None,
-        ),
-    ).eval()
+        )
+        model = get_peft_model(model, config).eval()
     for name, module in model.named_modules():
         if "lora_dropout" in name:
             module.train()
     return model
 
 
+def _checkpoint_gradients(model: Any) -> None:
+    """Turns gradient checkpointing on, which works in train mode only, and every dropout but the adapters' off."""
+    import torch
+
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    model.train()
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Dropout) and "lora_dropout" not in name:
+            module.p = 0.0
+        elif isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = 0.0
+
+
+def save_policy(model: Any, folder: Path, base: str) -> None:
+    """Writes adapter or weights as safetensors, with the base under the name that it has on every machine."""
+    model.save_pretrained(folder, safe_serialization=True)
+    (folder / "README.md").unlink(missing_ok=True)
+    adapter = folder / "adapter_config.json"
+    if adapter.exists():
+        settings = {**json.loads(adapter.read_text()), "base_model_name_or_path": base}
+        adapter.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
+
+
 def load_policy(folder: str | Path, device: str | None = None) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    """A published policy, ready to generate or score: base and adapter, in eval mode, with its tokenizer.
+    """A published policy, ready to generate or score: base and adapter, or all weights, in eval mode, with its
+    tokenizer.
 
     On a CPU the adapter is merged into the float32 weights, which is faster. On a GPU it stays beside the bfloat16
     weights, which would round the update away.
@@ -160,7 +239,10 @@ def load_policy(folder: str | Path, device: str | None = None) -> "tuple[PreTrai
         raise ValueError(f"{folder} holds a {manifest.kind}, not a policy")
     check_base(manifest)
     device = device or pick_device()
-    model = PeftModel.from_pretrained(load_causal_lm(manifest.base, device), folder)
-    if device == "cpu":
-        model = model.merge_and_unload()
+    if PolicyCheckpoint.model_validate(manifest.config).lora is None:
+        model = load_causal_lm(str(folder), device)
+    else:
+        model = PeftModel.from_pretrained(load_causal_lm(manifest.base, device), folder)
+        if device == "cpu":
+            model = model.merge_and_unload()
     return model.eval(), AutoTokenizer.from_pretrained(folder)

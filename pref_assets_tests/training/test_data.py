@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pref_assets.models.loading import load_tokenizer
-from pref_assets.pairs.schema import COMPLETIONS, DECISIONS, PAIRS, PROMPTS
-from pref_assets.training.data import TRAINING_ROWS, buckets, encode, training_rows
+from pref_assets.pairs.schema import COMPLETIONS, DECISIONS, PAIR_SCORES, PAIRS, PROMPTS
+from pref_assets.training.data import TRAINING_ROWS, ScoreColumn, buckets, encode, training_rows
 from pref_assets.training.errors import TrainingDataError
 from pref_assets_tests.training.conftest import message
 
@@ -113,6 +113,8 @@ def test_training_rows_are_the_selected_pairs_with_texts():
         "stage": 2,
         "margin": None,
         "swapped": False,
+        "rejected_prompt": None,
+        "columns": [],
     }
 
 
@@ -149,9 +151,6 @@ def test_a_label_that_is_no_probability_cannot_train(bad):
 
 def test_rows_that_cannot_train_are_named():
     decisions, pairs, prompts, completions = tables()
-    everything = decisions.with_columns(selected=pl.lit(True))
-    with pytest.raises(TrainingDataError, match=r"different prompts: 3"):
-        training_rows(everything, pairs, prompts, completions)
     with pytest.raises(TrainingDataError, match=r"not in the pairs table: 2"):
         training_rows(decisions, pairs.filter(pl.col("pair_id") != "2"), prompts, completions)
     with pytest.raises(TrainingDataError, match=r"missing: 1"):
@@ -191,3 +190,57 @@ def test_what_a_template_would_lose_is_refused(tokenizer, monkeypatch):
     for prompt, answer in (([OFFER, *PROMPT], ANSWER), (PROMPT, CALL)):
         with pytest.raises(TrainingDataError, match="does not show the function 'plus'"):
             encode(tokenizer, prompt, answer, 512)
+
+
+def two_prompts():
+    """Pair 3 compares answers to two prompts."""
+    decisions, pairs, prompts, completions = tables()
+    other = [{"prompt_id": "other", "messages": message("user", "Else?"), "split": "train"}]
+    completions = completions.with_columns(
+        prompt_id=pl.when(pl.col("completion_id") == "c").then(pl.lit("other")).otherwise("prompt_id")
+    )
+    decisions = decisions.with_columns(selected=pl.col("pair_id") == "3")
+    return decisions, pairs, pl.concat([prompts, PROMPTS.frame(other)]), completions
+
+
+def test_sides_of_two_prompts_have_both():
+    row = training_rows(*two_prompts()).row(0, named=True)
+    assert (row["pair_id"], row["prompt"], row["rejected_prompt"]) == ("3", PROMPT, message("user", "Else?"))
+
+
+def scored(values):
+    details = [{"name": "gap", "value": 4.0}]
+    return PAIR_SCORES.frame(
+        {"pair_id": i, "score": v, "score_chosen": 2.0, "score_rejected": 1.0, "details": details}
+        for i, v in values.items()
+    )
+
+
+def test_columns_come_from_scores_and_turn_with_the_label():
+    decisions, *others = tables()
+    asked = {
+        "delta": ScoreColumn("rm"),
+        "better": ScoreColumn("rm", "score_chosen"),
+        "gap": ScoreColumn("rm", "gap", signed=False),
+    }
+    scores = {"rm": scored({"1": 0.5, "2": -3.0, "3": 0.0})}
+    for turned, expected in ((1.0, [0.5, 2.0, 4.0]), (0.0, [-0.5, 1.0, 4.0])):
+        labels = decisions.with_columns(p_chosen=pl.lit(turned))
+        found = training_rows(labels, *others, columns=asked, scores=scores)["columns"][0].to_list()
+        assert [(each["name"], each["value"]) for each in found] == list(zip(asked, expected, strict=True))
+    with pytest.raises(TrainingDataError, match=r"1 pairs .*no usable 'score' in scores 'rm', .*as delta: 2"):
+        training_rows(decisions, *others, columns=asked, scores={"rm": scored({"1": 0.5})})
+
+
+def test_stages_are_trained_apart():
+    decisions, *others = tables()
+    staged = decisions.with_columns(stage=pl.when(pl.col("pair_id") == "1").then(1).otherwise(2))
+    assert training_rows(staged, *others, stage=1)["pair_id"].to_list() == ["1"]
+    assert training_rows(staged, *others, stage=3).is_empty()
+
+
+def test_without_a_prompt_all_but_the_first_token_count(tokenizer):
+    encoded = encode(tokenizer, [], PROMPT, 64)
+    assert encoded.n_prompt == 1
+    assert tokenizer.decode(encoded.ids).count(PROMPT[0]["content"]) == 1
+    assert encode(tokenizer, [], PROMPT, 8).truncated

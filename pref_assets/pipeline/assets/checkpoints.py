@@ -1,6 +1,7 @@
 """Checkpoints: reference log-probabilities once for each completion, then models trained on subsets."""
 
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from pref_assets.features import Store
 from pref_assets.home import Home
 from pref_assets.pairs.schema import (
     COMPLETIONS,
+    MESSAGES,
     PAIRS,
     PROMPTS,
     REFERENCE_LOGPS,
@@ -28,8 +30,8 @@ from pref_assets.resources.tracking import TrackedRun, Tracking
 from pref_assets.scoring.reward.items import completion_items
 from pref_assets.settings import digest
 from pref_assets.tables import Versioned
-from pref_assets.training import CheckpointConfig, PolicyCheckpoint, ReferenceLogps
-from pref_assets.training.checkpoint import METRICS, Manifest, Pinned, checkpoint_folder, read_manifest
+from pref_assets.training import CheckpointConfig, PolicyCheckpoint, ReferenceLogps, RewardModelCheckpoint
+from pref_assets.training.checkpoint import METRICS, Manifest, Origin, Pinned, checkpoint_folder, read_manifest
 from pref_assets.training.data import training_rows
 from pref_assets.training.job import Job
 from pref_assets.training.jobs import policy_job, reward_model_job
@@ -49,10 +51,13 @@ def build(spec: PipelineSpec) -> Assets:
 
 def _reference_logps(spec: PipelineSpec, name: str, settings: ReferenceLogps) -> dg.AssetsDefinition:
     policies = [each for each in spec.checkpoints.values() if isinstance(each, PolicyCheckpoint) and each.base == name]
+    policies = [each for each in policies if not each.objective.reference_free]
     # A score of every pair needs every pair's; read by subsets alone it would also close a circle.
     scored = any(name in spec.needs(each, "reference_logps") for each in spec.scores.values())
-    subsets = [] if scored else list(dict.fromkeys(policy.subset for policy in policies))
+    subsets = list(dict.fromkeys(policy.subset for policy in policies if not scored or policy.objective.part_names))
     of = f"subsets {', '.join(f'`{each}`' for each in subsets) or '(none yet)'}"
+    origin = [] if settings.checkpoint is None else [settings.checkpoint]
+    by = f"checkpoint `{settings.checkpoint}`" if origin else f"`{settings.model}`"
 
     @dg.asset(
         **asset_spec(
@@ -60,7 +65,7 @@ def _reference_logps(spec: PipelineSpec, name: str, settings: ReferenceLogps) ->
             "reference_logps",
             name,
             description=describe(
-                f"Log-probabilities of completions under `{settings.model}`, computed once for each.",
+                f"Log-probabilities of completions under {by}, computed once for each.",
                 inputs="every pair, because scores read them" if scored else f"pairs of the {of}",
                 settings=settings,
                 table=REFERENCE_LOGPS,
@@ -72,6 +77,7 @@ def _reference_logps(spec: PipelineSpec, name: str, settings: ReferenceLogps) ->
         ins={
             **pairs_inputs(spec.name, *_TABLES),
             **named_inputs(spec.name, "subsets", subsets),
+            **named_inputs(spec.name, "checkpoints", origin),
         },
         io_manager_key=TABLE_IO,
         pool=GPU_POOL,
@@ -85,45 +91,62 @@ def _reference_logps(spec: PipelineSpec, name: str, settings: ReferenceLogps) ->
         home: dg.ResourceParam[Home],
         **inputs: Any,
     ) -> dg.MaterializeResult[pl.DataFrame]:
+        decisions = taken(inputs, "subsets")
+        rows = {each: training_rows(decisions[each], pairs, prompts, completions) for each in subsets}
+        texts = _sequences(rows, policies)
         if scored:
-            texts = completion_items(Pool(pairs, completions, prompts=prompts)).rename({"id": "completion_id"})
-        else:
-            chosen = taken(inputs, "subsets").values()
-            texts = _sides([training_rows(each, pairs, prompts, completions) for each in chosen])
+            every = completion_items(Pool(pairs, completions, prompts=prompts)).rename({"id": "completion_id"})
+            texts = pl.concat([every, texts.select(every.columns)]).unique("completion_id").sort("completion_id")
         ids = texts["completion_id"].to_list()
-        store = Store(home.store)
-        done = {"computed": 0, "reused": len(ids), "seconds": 0.0, "tokens_per_second": 0.0}
-        if ids and store.missing(KIND, settings.key(), ids):
-            files = {"completions": write_input(home, texts, "completion_id")}
+        folders: dict[str, Folder] = taken(inputs, "checkpoints")
+        folder = folders.get(settings.checkpoint or "")
+        version = folder.version if folder else None
+        store, done = Store(home.store), {"computed": 0, "reused": len(ids), "seconds": 0.0, "tokens_per_second": 0.0}
+        if ids and store.missing(KIND, settings.key(version), ids):
             job = Job(
-                task="reference_logps", home=str(home.root), config=settings.model_dump(mode="json"), inputs=files
+                task="reference_logps",
+                home=str(home.root),
+                config=settings.model_dump(mode="json"),
+                inputs={"completions": write_input(home, texts, "completion_id")},
+                params={} if folder is None else {"folder": folder.path, "version": folder.version},
             )
             done = compute.run(context, job)
-        rows = reference_rows(store, settings, ids) if ids else REFERENCE_LOGPS.empty()
+        found = reference_rows(store, settings, ids, version) if ids else REFERENCE_LOGPS.empty()
         counted = {each: done[each] for each in ("computed", "reused", "seconds", "tokens_per_second")}
-        numbers = series({**counted, "truncated": rows["truncated"].sum(), "mean_logp": rows["logp"].mean()})
-        return table_result(rows, REFERENCE_LOGPS, {**numbers, "preview": preview(rows)})
+        numbers = series({**counted, "truncated": found["truncated"].sum(), "mean_logp": found["logp"].mean()})
+        shown = preview(found.drop("token_logps"))
+        return table_result(found, REFERENCE_LOGPS, {**numbers, "preview": shown})
 
     return reference_logps
 
 
-def _sides(frames: list[pl.DataFrame]) -> pl.DataFrame:
-    """Both sides of training rows, each completion once: frame(completion_id, prompt, messages)."""
-    parts = [
-        frame.select("prompt", completion_id=f"{side}_id", messages=side)
-        for frame in frames
-        for side in ("chosen", "rejected")
-    ]
-    columns = ["completion_id", "prompt", "messages"]
-    if not parts:
-        return pl.DataFrame(schema={"completion_id": pl.String, "prompt": pl.Null, "messages": pl.Null})
-    return pl.concat(parts).select(columns).unique("completion_id", keep="any").sort("completion_id")
+def _sequences(rows: Mapping[str, pl.DataFrame], policies: Sequence[PolicyCheckpoint]) -> pl.DataFrame:
+    """What policies need of the reference, each once: frame(completion_id, prompt, messages).
+
+    Both sides of the training rows, by subset, and the objectives' further sequences.
+    """
+    columns: dict[str, pl.DataType] = {"completion_id": pl.String(), "prompt": MESSAGES, "messages": MESSAGES}
+    parts = [pl.DataFrame(schema=columns)]
+    for frame in rows.values():
+        parts.append(frame.select(completion_id="chosen_id", prompt="prompt", messages="chosen"))
+        asked = pl.coalesce("rejected_prompt", "prompt")
+        parts.append(frame.select(completion_id="rejected_id", prompt=asked, messages="rejected"))
+    for policy in policies:
+        if policy.objective.part_names:
+            further = policy.objective.parts(rows[policy.subset], policy.seed)
+            wanted = further.filter(~pl.col("part").is_in(list(policy.objective.parts_without_reference)))
+            parts.append(wanted.select(completion_id="sequence_id", prompt="prompt", messages="completion"))
+    return pl.concat(parts).unique("completion_id", keep="any").sort("completion_id")
 
 
 def _checkpoint(spec: PipelineSpec, name: str, settings: CheckpointConfig) -> dg.AssetsDefinition:
-    is_policy = isinstance(settings, PolicyCheckpoint)
-    bases = [settings.base] if isinstance(settings, PolicyCheckpoint) else []
-    what = "A policy aligned" if is_policy else "A reward model fine-tuned"
+    policy = settings if isinstance(settings, PolicyCheckpoint) else None
+    bases = [policy.base] if policy and not policy.objective.reference_free else []
+    scores = spec.needs(settings, "scores")
+    earlier = spec.earlier(settings)
+    what = "A policy aligned" if policy else "A reward model fine-tuned"
+    read = [f"subset `{settings.subset}`, its pairs and texts", *(f"reference_logps `{b}`" for b in bases)]
+    read += [f"scores `{each}`" for each in scores] + [f"checkpoint `{each}`" for each in earlier]
 
     @dg.asset(
         **asset_spec(
@@ -132,9 +155,7 @@ def _checkpoint(spec: PipelineSpec, name: str, settings: CheckpointConfig) -> dg
             name,
             description=describe(
                 f"{what} on subset `{settings.subset}`: an immutable folder of safetensors with a manifest.",
-                inputs=", ".join(
-                    [f"subset `{settings.subset}`, its pairs and texts", *(f"reference_logps `{b}`" for b in bases)]
-                ),
+                inputs=", ".join(read),
                 settings=settings,
             ),
             settings=settings,
@@ -145,6 +166,8 @@ def _checkpoint(spec: PipelineSpec, name: str, settings: CheckpointConfig) -> dg
             **pairs_inputs(spec.name, *_TABLES),
             "subset": dg.AssetIn(key=asset_key(spec.name, "subsets", settings.subset)),
             **named_inputs(spec.name, "reference_logps", bases),
+            **named_inputs(spec.name, "scores", scores),
+            **named_inputs(spec.name, "checkpoints", earlier),
         },
         io_manager_key=FOLDER_IO,
         pool=GPU_POOL,
@@ -163,13 +186,24 @@ def _checkpoint(spec: PipelineSpec, name: str, settings: CheckpointConfig) -> dg
         tables = {"pairs": pairs, "prompts": prompts, "completions": completions}
         pin = _pin([spec.name, "subsets", settings.subset], subset)
         pins = {key: _pin([spec.name, "pairs", key], table) for key, table in tables.items()}
-        rows = training_rows(*(table.rows.collect() for table in (subset, pairs, prompts, completions)))
-        if isinstance(settings, PolicyCheckpoint):
-            reference = spec.reference_logps[settings.base]
-            logps = taken(inputs, "reference_logps")[settings.base]
-            job = policy_job(home.root, spec.name, name, settings, rows, reference, logps, pin, pins)
-        else:
+        scored, folders = taken(inputs, "scores"), taken(inputs, "checkpoints")
+        origins = {each: Origin(name=each, version=folder.version) for each, folder in folders.items()}
+        rows = training_rows(
+            subset.rows.collect(),
+            pairs.rows.collect(),
+            prompts.rows.collect(),
+            completions.rows.collect(),
+            columns=policy.objective.score_columns() if policy else None,
+            scores=scored,
+            stage=policy.stage if policy else None,
+        )
+        if isinstance(settings, RewardModelCheckpoint):
             job = reward_model_job(home.root, spec.name, name, settings, rows, pin, pins)
+        else:
+            reference = spec.reference_logps[settings.base]
+            logps = taken(inputs, "reference_logps").get(settings.base, REFERENCE_LOGPS.empty())
+            start, referred = (origins.get(each or "") for each in (spec.start_of(settings), reference.checkpoint))
+            job = policy_job(home.root, spec.name, name, settings, rows, reference, logps, pin, pins, start, referred)
         folder, link, notes = _trained(context, job, compute, tracking, settings)
         manifest = read_manifest(folder)
         content = digest(manifest.files)
