@@ -8,12 +8,14 @@ from pydantic import Field, TypeAdapter
 
 from pref_assets.heads.base import Arrays, CrossFit, Fitted, Head, Predictions
 from pref_assets.heads.bt import Bt
+from pref_assets.heads.classification import ClassifierMlp, ClassifierTrees
 from pref_assets.heads.crossfit import CONFIG_FILE, CrossFitted
 from pref_assets.heads.gpm import Gpm
+from pref_assets.heads.pal import Pal
 from pref_assets.scoring.bradley_terry import BradleyTerry, Ensemble
 
 RewardModelConfig = Annotated[
-    BradleyTerry | Bt | Gpm,
+    BradleyTerry | Bt | ClassifierMlp | ClassifierTrees | Gpm | Pal,
     Field(discriminator="type"),
 ]
 
@@ -35,11 +37,14 @@ __all__ = [
     "Arrays",
     "BradleyTerry",
     "Bt",
+    "ClassifierMlp",
+    "ClassifierTrees",
     "CrossFit",
     "CrossFitted",
     "Fitted",
     "Gpm",
     "Head",
+    "Pal",
     "Predictions",
     "RewardModelConfig",
     "load_reward_model",
