@@ -243,4 +243,4 @@ def test_without_a_prompt_all_but_the_first_token_count(tokenizer):
     encoded = encode(tokenizer, [], PROMPT, 64)
     assert encoded.n_prompt == 1
     assert tokenizer.decode(encoded.ids).count(PROMPT[0]["content"]) == 1
-    assert encode(tokenizer, [], PROMPT, 8).truncated
+    assert encode(tokenizer, [], PROMPT, 18).truncated
