@@ -8,12 +8,13 @@ from typing import Annotated
 
 from pydantic import Field
 
+from pref_assets.evaluation.arena import Arena
 from pref_assets.evaluation.benches import RewardBench
 from pref_assets.evaluation.ranking import RankingAccuracy
 from pref_assets.evaluation.reward import LengthBias, RewardAccuracy
 from pref_assets.evaluation.verifier import Verifier
 
 EvaluationConfig = Annotated[
-    RewardAccuracy | LengthBias | RewardBench | RankingAccuracy | Verifier,
+    RewardAccuracy | LengthBias | RewardBench | RankingAccuracy | Verifier | Arena,
     Field(discriminator="type"),
 ]
