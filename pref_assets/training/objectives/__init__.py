@@ -1,9 +1,26 @@
 """Policy objectives: from log-probabilities to a loss for each pair. Pure functions of tensors."""
 
+from typing import Annotated
+
+from pydantic import Field
+
+from pref_assets.training.objectives.cpo import CPO
 from pref_assets.training.objectives.dpo import DPO
 from pref_assets.training.objectives.kernel import Objective, PairLosses, Pairs, Sequences
 
-ObjectiveConfig = DPO
-"""What `objective:` of a policy checkpoint may be; becomes a union discriminated by ``type`` with the second one."""
+ObjectiveConfig = Annotated[
+    DPO  # One member a line, in the order of the imports.
+    | CPO,
+    Field(discriminator="type"),
+]
+"""What `objective:` of a policy checkpoint may be."""
 
-__all__ = ["DPO", "Objective", "ObjectiveConfig", "PairLosses", "Pairs", "Sequences"]
+__all__ = [
+    "CPO",
+    "DPO",
+    "Objective",
+    "ObjectiveConfig",
+    "PairLosses",
+    "Pairs",
+    "Sequences",
+]
