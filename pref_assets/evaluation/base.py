@@ -39,6 +39,8 @@ class CheckpointRef:
         base: for a policy, the ``reference_logps`` entry it was trained from.
         reference: for a policy, the settings of that entry, dumped: base model, length, batching.
         beta: for a policy, the ``beta`` of its objective, where that has one.
+        reference_version: for a policy whose reference is an earlier checkpoint, that one's version.
+        reference_folder: where that is.
     """
 
     name: str
@@ -48,29 +50,55 @@ class CheckpointRef:
     base: str | None = None
     reference: Mapping[str, Any] | None = None
     beta: float | None = None
+    reference_version: str | None = None
+    reference_folder: Path | None = None
 
     @classmethod
     def of(cls, manifest: Manifest, folder: str | Path) -> "CheckpointRef":
         """The reference to a published checkpoint."""
         if manifest.kind != "policy":
             return cls(manifest.name, manifest.version, manifest.kind, Path(folder))
-        base, beta = manifest.config.get("base"), manifest.config.get("objective", {}).get("beta")
-        return cls(manifest.name, manifest.version, manifest.kind, Path(folder), base, manifest.reference, beta)
+        earlier = manifest.reference_checkpoint
+        return cls(
+            manifest.name,
+            manifest.version,
+            manifest.kind,
+            Path(folder),
+            base=manifest.config.get("base"),
+            reference=manifest.reference,
+            beta=manifest.config.get("objective", {}).get("beta"),
+            reference_version=earlier.version if earlier else None,
+            # Checkpoints of a pipeline lie side by side: <pipeline>/<name>/<version>.
+            reference_folder=Path(folder).parent.parent / earlier.name / earlier.version if earlier else None,
+        )
 
     def dump(self) -> dict[str, Any]:
         """As JSON-serialisable job parameters."""
-        return {**self.__dict__, "folder": str(self.folder), "reference": self.reference and dict(self.reference)}
+        return {
+            **self.__dict__,
+            "folder": str(self.folder),
+            "reference": self.reference and dict(self.reference),
+            "reference_folder": self.reference_folder and str(self.reference_folder),
+        }
+
+    @classmethod
+    def load(cls, dumped: Mapping[str, Any]) -> "CheckpointRef":
+        """The reference that was dumped."""
+        earlier = dumped.get("reference_folder")
+        return cls(**{**dumped, "folder": Path(dumped["folder"]), "reference_folder": earlier and Path(earlier)})
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What an evaluation may look at: whole tables, score tables by name, and the checkpoints it is asked for."""
+    """What an evaluation may look at: whole tables, score tables by name, the checkpoints it is asked for, and those
+    that it needs beside them (a judge, an opponent) by name."""
 
     pairs: pl.DataFrame
     prompts: pl.DataFrame
     completions: pl.DataFrame
     scores: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     checkpoints: Sequence[CheckpointRef] = ()
+    others: Mapping[str, CheckpointRef] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raises ``ValueError`` when one base name stands for two models: "untrained" would then have two meanings."""
@@ -80,7 +108,8 @@ class Inputs:
                 continue
             other = seen.setdefault(each.base, each)
             assert other.reference is not None
-            if any(other.reference[name] != each.reference[name] for name in ("model", "max_length")):
+            same = all(other.reference[name] == each.reference[name] for name in ("model", "max_length"))
+            if not same or other.reference_version != each.reference_version:
                 raise ValueError(
                     f"checkpoints {other.name!r} and {each.name!r} were trained from {each.base!r} under different "
                     "settings of it; train the older one again"
@@ -147,7 +176,10 @@ def evaluate(config: Evaluation, inputs: Inputs, home: Home, run: Callable[[Job]
     if inputs.checkpoints:
         tables = config.tables(inputs)
         files = {name: str(_write_once(frame, home)) for name, frame in tables.items()}
-        params = {"checkpoints": [each.dump() for each in inputs.checkpoints]}
+        params = {
+            "checkpoints": [each.dump() for each in inputs.checkpoints],
+            "others": {name: each.dump() for name, each in sorted(inputs.others.items())},
+        }
         run(
             Job(
                 task=config.task,

@@ -158,5 +158,5 @@ def _stored(checkpoint: CheckpointRef, test: pl.DataFrame, home: Home) -> tuple[
     ids = pl.concat([test["chosen_id"], test["rejected_id"]]).unique().sort().to_list()
     settings = dict(checkpoint.reference or {})
     policy = store.read(POLICY_LOGPS, logps_key(checkpoint.version, settings), ids)
-    reference = reference_rows(store, ReferenceLogps.model_validate(settings), ids)
+    reference = reference_rows(store, ReferenceLogps.model_validate(settings), ids, checkpoint.reference_version)
     return policy, reference.rename({"completion_id": "id"})

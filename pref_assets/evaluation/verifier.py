@@ -96,10 +96,11 @@ class Verifier(Evaluation):
 
 
 def base_model(checkpoint: CheckpointRef) -> str:
-    """What identifies the answers of a checkpoint's base."""
+    """What identifies the answers of a checkpoint's base: the base model's identity, or the version of the checkpoint
+    that is the reference."""
     from pref_assets.models.reference import identity
 
-    return identity(str((checkpoint.reference or {})["model"]))
+    return checkpoint.reference_version or identity(str((checkpoint.reference or {})["model"]))
 
 
 def generations_key(model: str, sampling: Sampling) -> str:

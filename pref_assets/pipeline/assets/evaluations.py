@@ -28,7 +28,8 @@ def build(spec: PipelineSpec) -> Assets:
 
 
 def _evaluation(spec: PipelineSpec, name: str, settings: EvaluationConfig) -> dg.AssetsDefinition:
-    checkpoints = spec.checkpoints_of(settings)
+    measured = spec.checkpoints_of(settings)
+    checkpoints = list(dict.fromkeys([*measured, *spec.needs(settings, "checkpoints")]))
     scores = spec.needs(settings, "scores")
     read = [*(f"checkpoint `{each}`" for each in checkpoints), *(f"scores `{each}`" for each in scores)]
 
@@ -67,14 +68,16 @@ def _evaluation(spec: PipelineSpec, name: str, settings: EvaluationConfig) -> dg
         **inputs: Any,
     ) -> dg.MaterializeResult[pl.DataFrame]:
         folders: dict[str, Folder] = taken(inputs, "checkpoints")
+        known = {each: CheckpointRef.of(read_manifest(found.path), found.path) for each, found in folders.items()}
         asked = Inputs(
             pairs=pairs,
             prompts=prompts,
             completions=completions,
             scores=taken(inputs, "scores"),
-            checkpoints=[CheckpointRef.of(read_manifest(folder.path), folder.path) for folder in folders.values()],
+            checkpoints=[known[each] for each in measured],
+            others=known,
         )
-        runs = {each: link.run_id for each, folder in folders.items() if (link := link_of(Path(folder.path)))}
+        runs = {each: link.run_id for each in measured if (link := link_of(Path(folders[each].path)))}
         parent = next(iter(runs.values())) if len(runs) == 1 else None
         tags = {f"checkpoint.{each}": run_id for each, run_id in runs.items()}
         with tracking.run(context, settings.model_dump(mode="json"), tags, parent) as run:
