@@ -105,7 +105,7 @@ def rows(n: int, prompts: int) -> pl.DataFrame:
 
 
 if __name__ == "__main__":
-    worker.TASKS["train_policy"] = "pref_assets_tests.training.toy:task"
+    worker.TASKS["train_policy"] = f"{__name__}:task"
     if len(sys.argv) > 1:
         found = Job.model_validate_json(Path(sys.argv[1]).read_text())
         print(json.dumps(worker.run(found, worker.Silent())))

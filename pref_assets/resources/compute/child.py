@@ -28,10 +28,10 @@ def run_child(command: Sequence[str], env: Mapping[str, str]) -> Ended:
     """Runs the command to its end. The child ends with this call, however the call ends.
 
     Args:
-        command: what to run; a word ``python`` in front is this interpreter.
+        command: what to run; the word ``python`` is this interpreter, behind a launcher too.
         env: what is added to this process's environment.
     """
-    words = [sys.executable if command[0] == "python" else command[0], *command[1:]]
+    words = [sys.executable if word == "python" else word for word in command]
     whole = {**os.environ, "PYTHONFAULTHANDLER": "1", PARENT: str(os.getpid()), **env}
     return _watch(subprocess.Popen(words, env=whole, stderr=subprocess.PIPE))
 
