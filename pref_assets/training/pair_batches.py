@@ -228,6 +228,9 @@ class Batches:
 
         if not self.objective.batch_columns():
             return {}, None
+        if self.objective.statistics_of_lengths:
+            columns = self.objective.statistics(self._unread(rows), self.carried)
+            return {name: _ByRow(rows, values) for name, values in columns.items()}, None
         parts = self._split(rows)
         alone = len(parts) == 1 and list(mine) == list(rows)
         with torch.set_grad_enabled(alone and torch.is_grad_enabled()):
@@ -272,6 +275,20 @@ class Batches:
         assert found is not None
         return found
 
+    def _unread(self, rows: Sequence[int]) -> Pairs:
+        """Pairs of which the policy has read nothing: token counts, labels and columns; log-probabilities are 0."""
+        import torch
+
+        index = torch.tensor(rows, device=self.data.weight.device)
+        zeros = torch.zeros(len(rows), 1, device=index.device)
+        sides = {}
+        for name, part in self.data.parts.items():
+            lengths = [0 if (e := part.encoded[row]) is None else e.n_completion for row in rows]
+            counts = torch.tensor(lengths, dtype=torch.float32, device=index.device)
+            ids = torch.full((len(rows), 1), -1, device=index.device)
+            sides[name] = Sequences(zeros[:, 0], part.ref[index], counts, zeros, ids)
+        return self._labelled(sides, index)
+
     def _pairs(self, rows: list[int], groups: list[list[int]]) -> Pairs:
         """One forward pass over pairs that have the same sequences."""
         import torch
@@ -285,6 +302,9 @@ class Batches:
         for name, part in self.data.parts.items():
             place = present.index(name) * len(rows) if name in present else None
             sides[name] = self._sequences(part, rows, index, found, place)
+        return self._labelled(sides, index)
+
+    def _labelled(self, sides: Mapping[str, Sequences], index: "torch.Tensor") -> Pairs:
         return Pairs(
             sides[CHOSEN],
             sides[REJECTED],

@@ -128,8 +128,6 @@ class Objective(Settings):
     """Names of the further sequences that ``parts`` makes."""
     parts_without_reference: ClassVar[frozenset[str]] = frozenset()
     """Those of them whose reference log-probabilities are not needed."""
-    stats: ClassVar[tuple[str, ...]] = ()
-    """Further numbers of each token: ``log_p2`` is the log of the sum of squared probabilities."""
 
     soft_labels: bool = True
     """Whether `p_chosen` of a pair weighs the two labels; otherwise every label counts as certain."""
@@ -160,6 +158,11 @@ class Objective(Settings):
         """Whether reference log-probabilities of each token are needed (``tokens: true`` of the reference)."""
         return False
 
+    @property
+    def stats(self) -> tuple[str, ...]:
+        """Further numbers of each token: ``log_p2`` is the log of the sum of squared probabilities."""
+        return ()
+
     def score_columns(self) -> dict[str, ScoreColumn]:
         """Numbers of pairs that the objective reads from score tables, by the names in ``Pairs.columns``."""
         return {}
@@ -175,6 +178,11 @@ class Objective(Settings):
     def batch_columns(self) -> tuple[str, ...]:
         """Names of the columns that ``statistics`` makes; none by default."""
         return ()
+
+    @property
+    def statistics_of_lengths(self) -> bool:
+        """Whether ``statistics`` looks at no log-probability of the policy, so that no forward pass is made for it."""
+        return False
 
     def statistics(self, pairs: Pairs, carried: "Mapping[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
         """Columns, (n,), that depend on all n pairs of a step, without gradient.

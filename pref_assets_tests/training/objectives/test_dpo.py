@@ -91,7 +91,7 @@ def test_soft_label_is_the_optimum_margin():
 
 @pytest.mark.parametrize(
     "settings",
-    [{"loss_type": "ipo", "label_smoothing": 0.1}, {"beta": 0}, {"label_smoothing": 0.5}, {"loss_type": "hinge"}],
+    [{"loss_type": "ipo", "label_smoothing": 0.1}, {"beta": 0}, {"label_smoothing": 0.5}, {"loss_type": "margin"}],
 )
 def test_settings_without_meaning_are_refused(settings):
     with pytest.raises(ValueError):
