@@ -10,12 +10,25 @@ from pref_assets.heads.base import Arrays, CrossFit, Fitted, Head, Predictions
 from pref_assets.heads.bt import Bt
 from pref_assets.heads.classification import ClassifierMlp, ClassifierTrees
 from pref_assets.heads.crossfit import CONFIG_FILE, CrossFitted
+from pref_assets.heads.gaussian import GaussianMulti
 from pref_assets.heads.gpm import Gpm
 from pref_assets.heads.pal import Pal
+from pref_assets.heads.quantile import Quantile
+from pref_assets.heads.regression import RegressionMulti
+from pref_assets.heads.scaled_bt import ScaledBt
 from pref_assets.scoring.bradley_terry import BradleyTerry, Ensemble
 
 RewardModelConfig = Annotated[
-    BradleyTerry | Bt | ClassifierMlp | ClassifierTrees | Gpm | Pal,
+    BradleyTerry
+    | Bt
+    | ClassifierMlp
+    | ClassifierTrees
+    | GaussianMulti
+    | Gpm
+    | Pal
+    | Quantile
+    | RegressionMulti
+    | ScaledBt,
     Field(discriminator="type"),
 ]
 
@@ -42,10 +55,14 @@ __all__ = [
     "CrossFit",
     "CrossFitted",
     "Fitted",
+    "GaussianMulti",
     "Gpm",
     "Head",
     "Pal",
     "Predictions",
+    "Quantile",
+    "RegressionMulti",
     "RewardModelConfig",
+    "ScaledBt",
     "load_reward_model",
 ]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import polars as pl
@@ -28,8 +28,8 @@ class Mlp(Settings):
     for at most 30 passes.
     """
 
-    hidden: tuple[int, ...] = Field(default=(128,), min_length=1)
-    """Units of each hidden layer."""
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = (128,)
+    """Units of each hidden layer; without one the outputs are linear."""
     learning_rate: float = Field(default=1e-3, gt=0, le=1)
     """Of Adam."""
     weight_decay: float = Field(default=1e-3, ge=0, le=1)

@@ -5,7 +5,13 @@ import math
 import pytest
 import torch
 
-from pref_assets.training.objectives.reward import bradley_terry, rao_kupper
+from pref_assets.training.objectives.reward import (
+    GaussianForm,
+    bradley_terry,
+    gaussian_bradley_terry,
+    normal_points,
+    rao_kupper,
+)
 
 
 def t(*values: float) -> torch.Tensor:
@@ -58,3 +64,42 @@ def test_rao_kupper_is_a_distribution_over_better_worse_and_tie(d: float, thresh
 
 def test_without_a_threshold_rao_kupper_of_a_decided_pair_is_bradley_terry() -> None:
     torch.testing.assert_close(rao_kupper(t(1.2), t(0), t(1), 1e-12), bradley_terry(t(1.2), t(0)), atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("mean", "spread", "nll_exp", "exp_nll"), [(1, 2, 0.4343, 0.6425), (0, 2, 0.6931, 1.0677), (1, 0, 0.3133, 0.3133)]
+)
+def test_gaussian_losses_by_gauss_hermite(mean: float, spread: float, nll_exp: float, exp_nll: float) -> None:
+    points = normal_points("gauss_hermite", 60)
+    for form, wanted in (("nll_exp", nll_exp), ("exp_nll", exp_nll)):
+        assert float(gaussian_bradley_terry(t(mean), t(spread), 1.0, form, points)) == pytest.approx(wanted, abs=1e-3)
+
+
+def test_draws_agree_with_gauss_hermite_within_their_error() -> None:
+    exact = float(gaussian_bradley_terry(t(1), t(2), 1.0, "exp_nll", normal_points("gauss_hermite", 60)))
+    nodes, logs = normal_points("mc", 1000, seed=1)
+    drawn = torch.nn.functional.softplus(-(1 + 2 * nodes))
+    error = float(drawn.std()) / math.sqrt(1000)
+    assert abs(float(gaussian_bradley_terry(t(1), t(2), 1.0, "exp_nll", (nodes, logs))) - exact) < 3 * error
+
+
+def test_the_probit_approximation_is_near_the_papers_form() -> None:
+    found = float(gaussian_bradley_terry(t(1), t(2), 1.0, "nll_exp", normal_points("gauss_hermite", 60)))
+    probit = math.log1p(math.exp(-1 / math.sqrt(1 + math.pi * 4 / 8)))
+    assert probit == pytest.approx(0.4292, abs=1e-4)
+    assert abs(found - probit) < 0.006
+
+
+@pytest.mark.parametrize("form", ["nll_exp", "exp_nll"])
+def test_without_spread_a_gaussian_margin_is_a_plain_one(form: GaussianForm) -> None:
+    found = gaussian_bradley_terry(t(0.3, -2), t(0, 0), t(1, 0.7), form, normal_points("gauss_hermite", 20))
+    torch.testing.assert_close(found, bradley_terry(t(0.3, -2), t(0, 0), t(1, 0.7)))
+
+
+def test_only_the_expected_loss_punishes_spread_at_margin_zero() -> None:
+    spread = t(1).requires_grad_(True)
+    for form, punished in (("nll_exp", False), ("exp_nll", True)):
+        (slope,) = torch.autograd.grad(
+            gaussian_bradley_terry(t(0), spread, 1.0, form, normal_points("gauss_hermite", 20)).sum(), spread
+        )
+        assert (float(slope) > 0.01) == punished

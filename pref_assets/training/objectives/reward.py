@@ -5,10 +5,14 @@ probability that the chosen side is better, 1 for a plain label and 0.5 for a ti
 """
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 if TYPE_CHECKING:
     import torch
+
+    from pref_assets.heads.base import Floats
+
+Values = TypeVar("Values", "torch.Tensor", "Floats")
 
 
 def bradley_terry(
@@ -46,3 +50,53 @@ def rao_kupper(chosen: "torch.Tensor", rejected: "torch.Tensor", p: "torch.Tenso
     better, worse = logsigmoid(d - threshold), logsigmoid(-d - threshold)
     tie = -(math.log(math.expm1(2 * threshold)) + better + worse)
     return torch.where(p == 0.5, tie, -p * better - (1 - p) * worse)
+
+
+def extrapolated(start: Values, end: Values, alpha: float) -> Values:
+    """start + (1 + alpha) (end - start): ExPO (Zheng et al., arXiv:2404.16792, eq. 1); alpha 0 gives ``end``."""
+    return start + (1 + alpha) * (end - start)
+
+
+GaussianForm = Literal["nll_exp", "exp_nll"]
+Quadrature = Literal["gauss_hermite", "mc"]
+
+
+def normal_points(quadrature: Quadrature, points: int, seed: int = 0) -> "tuple[torch.Tensor, torch.Tensor]":
+    """Points of a standard normal and the logarithms of their weights, (points,) float64 each: those of Gauss-Hermite,
+    or as many draws of equal weight."""
+    import numpy as np
+    import torch
+
+    if quadrature == "mc":
+        draws = torch.randn(points, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+        return draws, torch.full((points,), -math.log(points), dtype=torch.float64)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(points)
+    return torch.from_numpy(nodes), torch.from_numpy(np.log(weights) - 0.5 * math.log(2 * math.pi))
+
+
+def gaussian_bradley_terry(
+    mean: "torch.Tensor",
+    spread: "torch.Tensor",
+    p: "torch.Tensor | float",
+    form: GaussianForm,
+    points: "tuple[torch.Tensor, torch.Tensor]",
+) -> "torch.Tensor":
+    """Bradley-Terry of a margin z that is normal with ``mean`` and ``spread``, (n,) each (EditReward,
+    arXiv:2509.26346 [mem]).
+
+    ``nll_exp``, the paper's: -p log E s(z) - (1 - p) log E s(-z). ``exp_nll``, its code's: the expected loss, which
+    is larger (Jensen) and punishes spread everywhere. Without spread both are ``bradley_terry``.
+
+    Args:
+        points: of ``normal_points``.
+    """
+    import torch
+    from torch.nn.functional import logsigmoid
+
+    nodes, logs = (each.to(mean) for each in points)
+    z = mean[:, None] + spread[:, None] * nodes
+    if form == "exp_nll":
+        better, worse = ((logs.exp() * logsigmoid(side)).sum(1) for side in (z, -z))
+    else:
+        better, worse = (torch.logsumexp(logs + logsigmoid(side), 1) for side in (z, -z))
+    return -p * better - (1 - p) * worse
