@@ -51,16 +51,41 @@ def generate(
         text = json.dumps([[turn["role"], turn["content"]] for turn in conversation])
         draws.append(_uniforms(sampling, text, occurrence[text]))
         occurrence[text] += 1
+    tokens = generate_ids(model, tokenizer, prompts, draws, sampling, on_progress)
+    stop = _stop_ids(model, tokenizer)
+    said = [ids[:-1] if ids[-1] in stop else ids for ids in tokens]
+    return [tokenizer.decode(ids, skip_special_tokens=True) for ids in said]
+
+
+def generate_ids(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Sequence[int]],
+    draws: Sequence[NDArray[np.float64]],
+    sampling: Sampling,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[list[int]]:
+    """Token ids of one answer for each prompt, in the order given; the last is the stop token where one was drawn.
+
+    Args:
+        model: a causal language model in eval mode.
+        tokenizer: gives the stop tokens and the padding.
+        prompts: token ids of each, n of them; equal ones share the computation of the prompt.
+        draws: random numbers in [0, 1) of each answer, one a token, (max_new_tokens,) each.
+        sampling: how they are drawn; its seed is not used.
+        on_progress: called with (answers done, n).
+    """
     # Longest first: memory is tried at its worst at once, and equal conversations meet in one batch.
     order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), prompts[i]))
-    answers = [""] * len(prompts)
+    answers: list[list[int]] = [[] for _ in prompts]
     stop = _stop_ids(model, tokenizer)
     for start in range(0, len(order), sampling.batch_size):
         batch = order[start : start + sampling.batch_size]
         noise = np.stack([draws[i] for i in batch])
-        tokens = _generate_batch(model, [prompts[i] for i in batch], noise, sampling, stop, tokenizer.pad_token_id)
+        asked = [list(prompts[i]) for i in batch]
+        tokens = _generate_batch(model, asked, noise, sampling, stop, tokenizer.pad_token_id)
         for i, ids in zip(batch, tokens, strict=True):
-            answers[i] = tokenizer.decode(ids, skip_special_tokens=True)
+            answers[i] = ids
         if on_progress:
             on_progress(start + len(batch), len(order))
     return answers
@@ -90,7 +115,7 @@ def _stop_ids(model: Any, tokenizer: Any) -> set[int]:
 def _generate_batch(
     model: Any, prompts: list[list[int]], noise: NDArray[np.float64], sampling: Sampling, stop: set[int], pad: int
 ) -> list[list[int]]:
-    """Token ids of each answer, without the stop token. Equal prompts share one pass; finished rows leave."""
+    """Token ids of each answer, the stop token last. Equal prompts share one pass; finished rows leave."""
     import torch
     from transformers import DynamicCache
 
@@ -113,8 +138,8 @@ def _generate_batch(
         for step in range(sampling.max_new_tokens):
             chosen = _choose(logits, uniforms[rows, step], sampling)
             going = [i for i, token in enumerate(chosen.tolist()) if token not in stop]
-            for i in going:
-                answers[rows[i]].append(int(chosen[i]))
+            for row, token in zip(rows, chosen.tolist(), strict=True):
+                answers[row].append(token)
             if not going or step + 1 == sampling.max_new_tokens:
                 break
             if len(going) < len(rows):
