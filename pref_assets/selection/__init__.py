@@ -14,6 +14,7 @@ from pref_assets.selection.budget import Budget, Budgeted
 from pref_assets.selection.cluster_quota import ClusterQuota
 from pref_assets.selection.confident_learning import ConfidentLearning
 from pref_assets.selection.crm import Crm
+from pref_assets.selection.curry import Curry
 from pref_assets.selection.deita import Deita
 from pref_assets.selection.distinct import Distinct
 from pref_assets.selection.dsir import Dsir
@@ -38,6 +39,7 @@ from pref_assets.selection.s2l import S2L
 from pref_assets.selection.secrets import Secrets
 from pref_assets.selection.sequence import Sequence
 from pref_assets.selection.skill_graph import SkillGraph
+from pref_assets.selection.stages import Stages
 from pref_assets.selection.stratified import Stratified
 from pref_assets.selection.threshold import Threshold
 from pref_assets.selection.top_k import TopK
@@ -77,6 +79,8 @@ SelectorConfig = Annotated[
     | FacilityLocation
     | Stratified
     | MPOSplit
+    | Stages
+    | Curry
     | LengthBalanced
     | HybridRoute,
     Field(discriminator="type"),
@@ -95,6 +99,7 @@ __all__ = [
     "ClusterQuota",
     "ConfidentLearning",
     "Crm",
+    "Curry",
     "Deita",
     "Distinct",
     "Dsir",
@@ -121,6 +126,7 @@ __all__ = [
     "SelectorConfig",
     "Sequence",
     "SkillGraph",
+    "Stages",
     "Stratified",
     "Threshold",
     "TopK",

@@ -87,6 +87,8 @@ ENTRIES: dict[str, Entry] = {
     "product_score_diverse": of(factors=FACTORS, **E, threshold=0.8, drawn=False, refuses=CLEAN),
     "skill_graph": of(**K, drawn=False),
     "mpo_split": of(**K, drawn=False),
+    "stages": of(**K, drawn=False),
+    "curry": of(**K, stages=1, drawn=False),
     "hybrid_route": of(**E, llm_annotators=["group_2"], runs=20, components=4, drawn=False, refuses=ONE_KIND),
     "reward_variance": of(**K),
     "sequence": of(steps=[{"type": "threshold", **K, "min": -0.9}, {"type": "random"}], never="threshold/below_min"),

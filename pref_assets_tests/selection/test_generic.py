@@ -43,6 +43,10 @@ UNBUDGETED: list[dict[str, Any]] = [
     {"type": "mpo_split", "scores": "strength", "gap_threshold": 0.5, "on_negative": "flip"},
     {"type": "mpo_split", "scores": "strength", "on_negative": "drop", "assign": "random"},
     {"type": "mpo_split", "scores": "strength", "assign": "reversed", "keep": "second"},
+    {"type": "stages", "scores": "strength", "n": 4},
+    {"type": "stages", "column": "p_chosen", "easy": "low", "thresholds": [0.6, 0.8], "order": "random"},
+    {"type": "curry", "scores": "strength", "stages": 1},
+    {"type": "curry", "scores": "strength", "incomplete": "keep", "order": "random"},
 ]
 
 
