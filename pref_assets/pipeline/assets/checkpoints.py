@@ -133,7 +133,11 @@ def _sequences(rows: Mapping[str, pl.DataFrame], policies: Sequence[PolicyCheckp
         parts.append(frame.select(completion_id="rejected_id", prompt=asked, messages="rejected"))
     for policy in policies:
         if policy.objective.part_names:
-            further = policy.objective.parts(rows[policy.subset], policy.seed)
+            trained = rows[policy.subset]
+            if policy.stage is not None:
+                # A pair's further sequences may come from its neighbours in the run.
+                trained = trained.filter(stage=policy.stage)
+            further = policy.objective.parts(trained, policy.seed)
             wanted = further.filter(~pl.col("part").is_in(list(policy.objective.parts_without_reference)))
             parts.append(wanted.select(completion_id="sequence_id", prompt="prompt", messages="completion"))
     return pl.concat(parts).unique("completion_id", keep="any").sort("completion_id")
