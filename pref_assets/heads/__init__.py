@@ -10,8 +10,10 @@ from pref_assets.heads.base import Arrays, CrossFit, Fitted, Head, Predictions
 from pref_assets.heads.bt import Bt
 from pref_assets.heads.classification import ClassifierMlp, ClassifierTrees
 from pref_assets.heads.crossfit import CONFIG_FILE, CrossFitted
+from pref_assets.heads.feature_bt import FeatureBt
 from pref_assets.heads.gaussian import GaussianMulti
 from pref_assets.heads.gpm import Gpm
+from pref_assets.heads.orchestrated import Orchestrated
 from pref_assets.heads.pal import Pal
 from pref_assets.heads.quantile import Quantile
 from pref_assets.heads.regression import RegressionMulti
@@ -28,7 +30,9 @@ RewardModelConfig = Annotated[
     | Pal
     | Quantile
     | RegressionMulti
-    | ScaledBt,
+    | ScaledBt
+    | Orchestrated
+    | FeatureBt,
     Field(discriminator="type"),
 ]
 
@@ -54,10 +58,12 @@ __all__ = [
     "ClassifierTrees",
     "CrossFit",
     "CrossFitted",
+    "FeatureBt",
     "Fitted",
     "GaussianMulti",
     "Gpm",
     "Head",
+    "Orchestrated",
     "Pal",
     "Predictions",
     "Quantile",
