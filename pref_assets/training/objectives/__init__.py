@@ -6,17 +6,37 @@ from pydantic import Field
 
 from pref_assets.training.objectives.bco import BCO
 from pref_assets.training.objectives.cpo import CPO
+from pref_assets.training.objectives.crm import CRM
 from pref_assets.training.objectives.dpo import DPO
+from pref_assets.training.objectives.flip_dpo import FlipDPO
+from pref_assets.training.objectives.gpo import GPO
 from pref_assets.training.objectives.kernel import Objective, PairLosses, Pairs, Sequences
 from pref_assets.training.objectives.kto import KTO
+from pref_assets.training.objectives.mapo import MaPO
+from pref_assets.training.objectives.mm_dpo import MMDPO
+from pref_assets.training.objectives.mmpo import MMPO
 from pref_assets.training.objectives.orpo import ORPO
+from pref_assets.training.objectives.rankdpo import RankDPO
+from pref_assets.training.objectives.smpo import SmPO
+from pref_assets.training.objectives.step_dpo import StepDPO
+from pref_assets.training.objectives.token_dpo import TokenDPO
 
 ObjectiveConfig = Annotated[
     DPO  # One member a line, in the order of the imports.
     | BCO
     | CPO
+    | CRM
+    | FlipDPO
+    | GPO
     | KTO
-    | ORPO,
+    | MaPO
+    | MMDPO
+    | MMPO
+    | ORPO
+    | RankDPO
+    | SmPO
+    | StepDPO
+    | TokenDPO,
     Field(discriminator="type"),
 ]
 """What `objective:` of a policy checkpoint may be."""
@@ -24,12 +44,22 @@ ObjectiveConfig = Annotated[
 __all__ = [
     "BCO",
     "CPO",
+    "CRM",
     "DPO",
+    "GPO",
     "KTO",
+    "MMDPO",
+    "MMPO",
     "ORPO",
+    "FlipDPO",
+    "MaPO",
     "Objective",
     "ObjectiveConfig",
     "PairLosses",
     "Pairs",
+    "RankDPO",
     "Sequences",
+    "SmPO",
+    "StepDPO",
+    "TokenDPO",
 ]
