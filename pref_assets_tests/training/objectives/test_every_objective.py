@@ -1,0 +1,83 @@
+"""Every objective trains through the job that the pipeline runs: two steps on the tiny model, and what it makes loads.
+
+Each member of the union has its entries in ``SETTINGS``; an entry adds what its rows need by a change in ``ROWS``.
+"""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import polars as pl
+import pytest
+
+from pref_assets.features.store import Store
+from pref_assets.home import Home
+from pref_assets.training.job import Job
+from pref_assets.training.jobs import policy_job
+from pref_assets.training.objectives import Objective, ObjectiveConfig
+from pref_assets.training.policy import PolicyCheckpoint, load_policy, train_policy
+from pref_assets.training.reference import ReferenceLogps, reference_logps, reference_rows
+from pref_assets_tests.training import conftest
+from pref_assets_tests.training.conftest import SUBSET, Recorder, completions_of, make_rows
+
+SETTINGS: dict[str, list[dict[str, Any]]] = {
+    "bco": [{}],
+    "cpo": [{}, {"loss_type": "simpo", "beta": 2.0, "cpo_alpha": 0.0}],
+    "dpo": [{}, {"loss_type": ["sigmoid", "bco_pair", "sft"], "ld_alpha": 0.5, "use_weighting": True}],
+    "kto": [{}],
+    "orpo": [{}, {"likelihood_of": "conversation"}],
+}
+ROWS: dict[str, Callable[[pl.DataFrame], pl.DataFrame]] = {}
+"""What a type's rows need beside texts and labels, such as ``columns``."""
+
+
+def members() -> set[type[Objective]]:
+    """Classes in the union."""
+    union, _ = get_args(ObjectiveConfig)
+    return set(get_args(union))
+
+
+def cases() -> list[Any]:
+    return [
+        pytest.param({"type": name, **settings}, id=f"{name}-{i}" if i else name)
+        for name, entries in SETTINGS.items()
+        for i, settings in enumerate(entries)
+    ]
+
+
+def test_every_member_has_an_entry():
+    assert set(SETTINGS) == {member.model_fields["type"].default for member in members()}
+    assert set(ROWS) <= set(SETTINGS)
+
+
+def known(home: Path, objective: Objective, rows: pl.DataFrame, reference: ReferenceLogps) -> pl.DataFrame:
+    """Reference log-probabilities of the rows' sides and of the objective's further sequences."""
+    if objective.reference_free:
+        return reference_rows(Store(Home(home).store), reference, [])
+    parts = objective.parts(rows, 0).filter(~pl.col("part").is_in(list(objective.parts_without_reference)))
+    further = parts.select("prompt", completion_id="sequence_id", messages="completion")
+    wanted = pl.concat([completions_of(rows), further.select("completion_id", "prompt", "messages")])
+    wanted = wanted.unique("completion_id", maintain_order=True)
+    wanted.write_parquet(home / "wanted.parquet")
+    config, inputs = reference.model_dump(mode="json"), {"completions": str(home / "wanted.parquet")}
+    reference_logps(Job(task="reference_logps", home=str(home), config=config, inputs=inputs), Recorder())
+    return reference_rows(Store(Home(home).store), reference, wanted["completion_id"].to_list())
+
+
+@pytest.mark.parametrize("settings", cases())
+def test_trains_two_steps_and_loads(settings, tmp_path, reference):
+    rows = ROWS.get(settings["type"], lambda frame: frame)(make_rows())
+    config = PolicyCheckpoint.model_validate(
+        {**conftest.SETTINGS, "epochs": 1, "batch_pairs": 3, "objective": settings}
+    )
+    reference = reference.model_copy(update={"tokens": config.objective.reference_tokens})
+    logps = known(tmp_path, config.objective, rows, reference)
+    report = Recorder()
+    job = policy_job(tmp_path, "p", "checkpoint", config, rows, reference, logps, SUBSET, {})
+    result = train_policy(job, report)
+    assert result["steps"] == 2
+    for _, metrics in report.steps:
+        assert all(math.isfinite(metrics[name]) for name in ("loss", "rewards/margins", "grad_norm"))
+        assert metrics["grad_norm"] > 0
+    load_policy(result["folder"])
