@@ -1,6 +1,6 @@
 """From a subset's decisions to token sequences: which pairs train, and what the model reads of each."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from pref_assets.training.errors import TrainingDataError, name_pairs
 MIN_PROMPT_TOKENS = 16
 """Prompt tokens that truncation leaves, so that a long completion still has something to be an answer to."""
 
+NAMED_TEXT = pl.Struct({"name": pl.String, "text": pl.String})
 _COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "pair_id": pl.String,
     "prompt": MESSAGES,
@@ -28,11 +29,28 @@ _COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "swapped": pl.Boolean,
     "rejected_prompt": MESSAGES,
     "columns": pl.List(NAMED_VALUE),
+    "texts": pl.List(NAMED_TEXT),
 }
+_NO_TEXTS = pl.lit(pl.Series([[]], dtype=_COLUMNS["texts"])).first()
 TRAINING_ROWS = pl.Schema(_COLUMNS)
 """A pair as it trains: ``p_chosen`` is at least one half, ``margin`` is what the loss demands of the chosen side over
 the rejected one (null: none), ``swapped`` says whether the pairs table has the sides the other way round,
-``rejected_prompt`` is null where both sides answer ``prompt``, ``columns`` are numbers that the objective asked for."""
+``rejected_prompt`` is null where both sides answer ``prompt``, ``columns`` and ``texts`` are numbers and texts of the
+pair that the objective asked for."""
+_PARTS: dict[str, pl.DataType | type[pl.DataType]] = {
+    "pair_id": pl.String,
+    "part": pl.String,
+    "sequence_id": pl.String,
+    "prompt": MESSAGES,
+    "completion": MESSAGES,
+}
+PARTS = pl.Schema(_PARTS)
+"""Further sequences of pairs beside the two sides: ``sequence_id`` is the completion's id under its prompt
+(``sequence_id``), an empty prompt means that every token of the rendered conversation but the first counts."""
+PAIR_NAMED_TEXTS = pl.Schema({"pair_id": pl.String(), "name": pl.String(), "text": pl.String()})
+"""Texts of pairs by name, such as a rationale; no name twice for a pair."""
+TextSource = Callable[[pl.DataFrame, pl.DataFrame, pl.DataFrame], pl.DataFrame]
+"""Makes ``PAIR_NAMED_TEXTS`` from training rows, pairs and completions."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +61,13 @@ class ScoreColumn:
         scores: entry of ``scores``.
         column: a column of its table, or one of its named details.
         signed: whether the number changes its sign with the label, as a margin does.
+        probability: whether it lies in [0, 1] and becomes 1 minus itself with the other label; checked.
     """
 
     scores: str
     column: str = "score"
     signed: bool = True
+    probability: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,6 +96,7 @@ def training_rows(
     columns: Mapping[str, ScoreColumn] | None = None,
     scores: Mapping[str, pl.DataFrame] | None = None,
     stage: int | None = None,
+    texts: TextSource | None = None,
 ) -> pl.DataFrame:
     """The selected pairs with their texts, as ``TRAINING_ROWS`` sorted by pair id, with the labels that the selector
     decided on where it did (``pairs.labels``).
@@ -84,6 +105,7 @@ def training_rows(
         columns: what the objective asks for, by the kernel's names.
         scores: the score tables that they name.
         stage: only the pairs of this stage; null for all.
+        texts: makes the texts of pairs that the objective asks for (``Objective.texts``); null for none.
 
     Raises:
         TrainingDataError: a selected pair, its prompt or a completion is not in the tables, the votes' ``p_chosen`` is
@@ -100,8 +122,8 @@ def training_rows(
     rows = with_decisions(known.lazy(), selected.lazy()).collect()
     for side in ("chosen", "rejected"):
         rows = rows.join(_side(side, prompts, completions), on=f"{side}_id", how="left")
-    texts = ("chosen", "rejected", "chosen_prompt", "rejected_prompt")
-    _refuse(rows, pl.any_horizontal(pl.col(texts).is_null()), "prompt or completion missing")
+    read = ("chosen", "rejected", "chosen_prompt", "rejected_prompt")
+    _refuse(rows, pl.any_horizontal(pl.col(read).is_null()), "prompt or completion missing")
     _refuse(
         rows,
         pl.max_horizontal("chosen_images", "rejected_images") > 0,
@@ -112,8 +134,23 @@ def training_rows(
     rows = rows.rename({"chosen_prompt": "prompt"}).with_columns(
         rejected_prompt=pl.when(~one).then("rejected_prompt"),
         columns=_columns(rows, columns or {}, scores or {}),
+        texts=_NO_TEXTS,
     )
-    return rows.sort("pair_id").select(pl.col(name).cast(dtype) for name, dtype in TRAINING_ROWS.items())
+    rows = rows.sort("pair_id").select(pl.col(name).cast(dtype) for name, dtype in TRAINING_ROWS.items())
+    return rows if texts is None else with_texts(rows, texts(rows, pairs, completions))
+
+
+def with_texts(rows: pl.DataFrame, texts: pl.DataFrame) -> pl.DataFrame:
+    """Training rows with these texts (``PAIR_NAMED_TEXTS``) in the place of theirs, sorted by name."""
+    named = texts.sort("pair_id", "name").group_by("pair_id").agg(texts=pl.struct("name", "text"))
+    joined = rows.drop("texts").join(named, on="pair_id", how="left", maintain_order="left")
+    return joined.with_columns(pl.col("texts").fill_null(_NO_TEXTS)).select(TRAINING_ROWS.names())
+
+
+def texts_named(rows: pl.DataFrame, name: str) -> dict[str, str]:
+    """The text of that name by pair id, of the training rows that bring one."""
+    found = rows.select("pair_id", "texts").explode("texts").unnest("texts").filter(name=name)
+    return dict(found.select("pair_id", "text").iter_rows())
 
 
 def _side(side: str, prompts: pl.DataFrame, completions: pl.DataFrame) -> pl.DataFrame:
@@ -132,6 +169,9 @@ def _columns(rows: pl.DataFrame, columns: Mapping[str, ScoreColumn], scores: Map
         column = _mirrored(rows, scores[asked.scores], asked)
         where = f"no usable {asked.column!r} in scores {asked.scores!r}, which the objective needs as {name}"
         _refuse(rows.filter(~column.is_finite().fill_null(False)), pl.lit(True), where)
+        if asked.probability:
+            where = f"{asked.column!r} in scores {asked.scores!r}, the objective's {name}, is not in [0, 1]"
+            _refuse(rows.filter(~column.is_between(0, 1)), pl.lit(True), where)
         values[name] = column
     named = [pl.struct(name=pl.lit(name), value=pl.lit(column)) for name, column in values.items()]
     empty = pl.Series("columns", [[]] * len(rows), dtype=pl.List(NAMED_VALUE))
@@ -149,6 +189,8 @@ def _mirrored(rows: pl.DataFrame, table: pl.DataFrame, asked: ScoreColumn) -> pl
     straight = values(asked.column)
     if asked.column in _OTHER_SIDE:
         mirrored = values(_OTHER_SIDE[asked.column])
+    elif asked.probability:
+        mirrored = 1 - straight
     else:
         mirrored = -straight if asked.signed else straight
     return straight.zip_with(~rows["swapped"], mirrored)

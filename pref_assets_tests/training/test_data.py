@@ -5,7 +5,15 @@ from hypothesis import strategies as st
 
 from pref_assets.models.loading import load_tokenizer
 from pref_assets.pairs.schema import COMPLETIONS, DECISIONS, PAIR_SCORES, PAIRS, PROMPTS
-from pref_assets.training.data import TRAINING_ROWS, ScoreColumn, buckets, encode, training_rows
+from pref_assets.training.data import (
+    PAIR_NAMED_TEXTS,
+    TRAINING_ROWS,
+    ScoreColumn,
+    buckets,
+    encode,
+    texts_named,
+    training_rows,
+)
 from pref_assets.training.errors import TrainingDataError
 from pref_assets_tests.training.conftest import message
 
@@ -244,3 +252,21 @@ def test_without_a_prompt_all_but_the_first_token_count(tokenizer):
     assert encoded.n_prompt == 1
     assert tokenizer.decode(encoded.ids).count(PROMPT[0]["content"]) == 1
     assert encode(tokenizer, [], PROMPT, 18).truncated
+
+
+def test_texts_that_an_objective_makes_come_with_the_rows():
+    def source(rows, pairs, completions):
+        assert rows.schema == TRAINING_ROWS
+        assert len(pairs)
+        assert len(completions)
+        named = [("1", "why", "because"), ("1", "answer", "yes")]
+        return pl.DataFrame(named, schema=PAIR_NAMED_TEXTS, orient="row")
+
+    rows = training_rows(*tables(), texts=source)
+    assert rows.schema == TRAINING_ROWS
+    of = dict(rows.select("pair_id", "texts").iter_rows())
+    assert of.pop("1") == [{"name": "answer", "text": "yes"}, {"name": "why", "text": "because"}]
+    assert of
+    assert all(each == [] for each in of.values())
+    assert texts_named(rows, "why") == {"1": "because"}
+    assert texts_named(training_rows(*tables()), "why") == {}

@@ -11,24 +11,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import polars as pl
 
-from pref_assets.pairs.schema import MESSAGES
 from pref_assets.settings import Settings
-from pref_assets.training.data import ScoreColumn
+from pref_assets.training.data import PAIR_NAMED_TEXTS, PARTS, ScoreColumn
 from pref_assets.training.errors import TrainingDataError, name_pairs
+from pref_assets.training.objectives.live import LiveSamples
 
 if TYPE_CHECKING:
     import torch
 
-_PARTS: dict[str, pl.DataType | type[pl.DataType]] = {
-    "pair_id": pl.String,
-    "part": pl.String,
-    "sequence_id": pl.String,
-    "prompt": MESSAGES,
-    "completion": MESSAGES,
-}
-PARTS = pl.Schema(_PARTS)
-"""Further sequences of pairs beside the two sides: ``sequence_id`` is the completion's id under its prompt
-(``data.sequence_id``), an empty prompt means that every token of the rendered conversation but the first counts."""
 ColumnName = Literal["soft label", "tie", "margin", "two prompts"]
 """What a pair may bring beside its weight and stage: a label below 1, a label of exactly one half, a margin, sides
 that answer different prompts."""
@@ -174,6 +164,15 @@ class Objective(Settings):
     def parts(self, rows: pl.DataFrame, seed: int) -> pl.DataFrame:
         """Further sequences of the pairs (``TRAINING_ROWS``), as ``PARTS``; a pair may lack some."""
         return pl.DataFrame(schema=PARTS)
+
+    def texts(self, rows: pl.DataFrame, pairs: pl.DataFrame, completions: pl.DataFrame) -> pl.DataFrame:
+        """Texts of pairs that ``parts`` reads, made from training rows and tables, as ``PAIR_NAMED_TEXTS``."""
+        return pl.DataFrame(schema=PAIR_NAMED_TEXTS)
+
+    @property
+    def live(self) -> LiveSamples | None:
+        """Answers to be drawn at every step, in the parts ``sampled_0``, ``sampled_1``, ...; null for none."""
+        return None
 
     def batch_columns(self) -> tuple[str, ...]:
         """Names of the columns that ``statistics`` makes; none by default."""
