@@ -25,6 +25,7 @@ from pref_assets.scoring.language import (
     InstructionFollowingDifficulty,
     Likelihood,
 )
+from pref_assets.scoring.mean_preference import MeanPreference
 from pref_assets.scoring.reward import ImplicitReward, RefDifficulty, RewardModelScores, RolloutReward
 from pref_assets.scoring.text import AvgOut, DsirWeight, KnnEntropy, SkillGraphScore
 
@@ -42,6 +43,7 @@ ScorerConfig = Annotated[
     | CriteriaVote
     | PrincipleVotes
     | Likelihood
+    | MeanPreference
     | OneStepInfluence
     | RefDifficulty
     | RewardHead
@@ -76,6 +78,7 @@ __all__ = [
     "Judge",
     "KnnEntropy",
     "Likelihood",
+    "MeanPreference",
     "MeasuredScorer",
     "OneStepInfluence",
     "PrincipleVotes",

@@ -22,7 +22,8 @@ class WinCount(Scorer):
     Scores need not be on one scale: phi is the same under any increasing transform of each. A tie is half a win to
     both [choice]. ``score_chosen`` and ``score_rejected`` are phi in [0, 1], null and ``no_opponent`` where a prompt
     has no other answer; ``score`` is their margin unless ``rank_by`` says otherwise. Details: ``phi_chosen``,
-    ``phi_rejected``. Needs score entries. O(n · pairs · log pairs).
+    ``phi_rejected``, and ``rank_chosen``, ``rank_rejected``, the places from 1 among the answers of the prompt by phi,
+    equal answers sharing the mean of theirs. Needs score entries. O(n · pairs · log pairs).
     """
 
     type: Literal["win_count"] = "win_count"
@@ -53,7 +54,7 @@ class WinCount(Scorer):
         values = pl.concat(played).group_by("id").agg(pl.col("wins", "games").sum())
         values = values.select("id", phi=pl.when(pl.col("games") > 0).then(pl.col("wins") / pl.col("games")))
         chosen, rejected = pl.col("phi_chosen"), pl.col("phi_rejected")
-        frame = sides(pairs, values, ["phi"]).with_columns(
+        frame = sides(pairs, _ranked(pairs, values), ["phi", "rank"]).with_columns(
             score=ranked_by(self.rank_by, chosen, rejected),
             score_chosen=chosen,
             score_rejected=rejected,
@@ -61,7 +62,7 @@ class WinCount(Scorer):
             .then(pl.lit("no_opponent"))
             .otherwise(pl.lit("compared")),
         )
-        return pair_scores(frame, details=["phi_chosen", "phi_rejected"])
+        return pair_scores(frame, details=["phi_chosen", "phi_rejected", "rank_chosen", "rank_rejected"])
 
 
 class Factor(Settings):
@@ -168,6 +169,14 @@ def _answers(pool: Pool, pairs: pl.DataFrame, name: str, tolerance: float) -> pl
         wins=pl.col("value").rank("average").over("prompt_id") - 1,
         games=(pl.len().over("prompt_id") - 1).cast(pl.Float64),
     )
+
+
+def _ranked(pairs: pl.DataFrame, values: pl.DataFrame) -> pl.DataFrame:
+    """Frame (id, phi, rank): the place of each answer among those of its prompt; null where the prompt is."""
+    compared = pl.concat(pairs.select("prompt_id", id=f"{side}_id") for side in ("chosen", "rejected"))
+    known = values.join(compared.drop_nulls().unique(), on="id", how="left", validate="1:1", maintain_order="left")
+    rank = pl.col("phi").rank("average", descending=True).over("prompt_id")
+    return known.select("id", "phi", rank=pl.when(pl.col("prompt_id").is_not_null()).then(rank))
 
 
 def _margins(pool: Pool, pairs: pl.DataFrame, name: str) -> pl.DataFrame:

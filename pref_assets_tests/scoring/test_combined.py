@@ -40,6 +40,8 @@ def test_the_card_s_order_of_four_answers() -> None:
     assert scores["score_chosen"].to_list() == pytest.approx([1, 2 / 3, 1 / 3])
     assert scores["score_rejected"].to_list() == pytest.approx([2 / 3, 1 / 3, 0])
     assert scores["score"].to_list() == pytest.approx([1 / 3] * 3)
+    assert detail(scores, "rank_chosen") == [1, 2, 3]
+    assert detail(scores, "rank_rejected") == [2, 3, 4]
 
 
 def test_scorers_that_disagree_by_hand() -> None:
@@ -48,7 +50,15 @@ def test_scorers_that_disagree_by_hand() -> None:
     # Wins of a: 2, 1, 0; of b: 0, 1.5, 1.5; of 2 (3 - 1) = 4.
     assert detail(scores, "phi_chosen") == pytest.approx([2 / 4, 2.5 / 4])
     assert detail(scores, "phi_rejected") == pytest.approx([2.5 / 4, 1.5 / 4])
+    assert detail(scores, "rank_chosen") == [2, 1]
+    assert detail(scores, "rank_rejected") == [1, 3]
     assert scores["score"].to_list() == pytest.approx([2 / 4, 2.5 / 4])
+
+
+def test_equal_answers_share_the_mean_of_their_places() -> None:
+    scores = WinCount(scores=["a"]).score(of_answers({"a": [2, 5, 2, 1]}))
+    assert detail(scores, "rank_chosen") == [2.5, 1, 2.5]
+    assert detail(scores, "rank_rejected") == [1, 2.5, 4]
 
 
 def test_wins_do_not_change_under_increasing_transforms_of_a_score() -> None:

@@ -85,6 +85,7 @@ ENTRIES: dict[str, Entry] = {
     "knn_entropy": of(**E, k=3, refuses={"no_train": "0 train pairs", "one_pair": "1 train pairs"}),
     "score_product": of(factors=[{"scores": "known", "column": "p_correct"}, {"scores": "other", "column": "p_win"}]),
     "skill_graph": of(**E, min_items=1, refuses={"no_train": "no train pair", "one_pair": "no skill occurs"}),
+    "mean_preference": of(scores="known"),
     "win_count": of(scores=["known", "other"], compare="pairs"),
     "criteria_vote": of(voters=VOTERS, gate_pairs=10, keep_at=0.3, replace_at=0.1, refuses=GATE),
     "principle_votes": of(voters=VOTERS, refuses={**NO_TRAIN, "ties": "no train pair has a label"}),

@@ -32,8 +32,8 @@ class MaPO(Objective):
         """The loss of each pair, (n,), from log-probabilities per token; rewards are T psi."""
         chosen, rejected = -pairs.chosen.mean_logp, -pairs.rejected.mean_logp
         loss = mapo_loss(chosen, rejected, self.beta, self.a, self.temperature)
-        rewards = (self.temperature * psi(each.detach(), self.a) for each in (chosen, rejected))
-        return PairLosses(loss, *rewards)
+        better, worse = (self.temperature * psi(each.detach(), self.a) for each in (chosen, rejected))
+        return PairLosses(loss, better, worse)
 
 
 def mapo_loss(
