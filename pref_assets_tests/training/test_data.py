@@ -123,6 +123,7 @@ def test_training_rows_are_the_selected_pairs_with_texts():
         "swapped": False,
         "rejected_prompt": None,
         "columns": [],
+        "texts": [],
     }
 
 

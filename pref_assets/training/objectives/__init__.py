@@ -7,6 +7,8 @@ from pydantic import Field
 from pref_assets.training.objectives.bco import BCO
 from pref_assets.training.objectives.cpo import CPO
 from pref_assets.training.objectives.crm import CRM
+from pref_assets.training.objectives.dcpo import DCPO
+from pref_assets.training.objectives.dove import DOVE
 from pref_assets.training.objectives.dpo import DPO
 from pref_assets.training.objectives.flip_dpo import FlipDPO
 from pref_assets.training.objectives.gpo import GPO
@@ -26,6 +28,8 @@ ObjectiveConfig = Annotated[
     | BCO
     | CPO
     | CRM
+    | DCPO
+    | DOVE
     | FlipDPO
     | GPO
     | KTO
@@ -45,6 +49,8 @@ __all__ = [
     "BCO",
     "CPO",
     "CRM",
+    "DCPO",
+    "DOVE",
     "DPO",
     "GPO",
     "KTO",
