@@ -10,11 +10,38 @@ from pydantic import Field
 
 from pref_assets.evaluation.arena import Arena
 from pref_assets.evaluation.benches import RewardBench
+from pref_assets.evaluation.best_of_n import BestOfN
+from pref_assets.evaluation.divergence import Divergence
+from pref_assets.evaluation.diversity import Diversity
 from pref_assets.evaluation.ranking import RankingAccuracy
 from pref_assets.evaluation.reward import LengthBias, RewardAccuracy
 from pref_assets.evaluation.verifier import Verifier
+from pref_assets.evaluation.win_rate import WinRate
 
 EvaluationConfig = Annotated[
-    RewardAccuracy | LengthBias | RewardBench | RankingAccuracy | Verifier | Arena,
+    RewardAccuracy
+    | LengthBias
+    | RewardBench
+    | RankingAccuracy
+    | Verifier
+    | WinRate
+    | Divergence
+    | Diversity
+    | BestOfN
+    | Arena,
     Field(discriminator="type"),
+]
+
+__all__ = [
+    "Arena",
+    "BestOfN",
+    "Divergence",
+    "Diversity",
+    "EvaluationConfig",
+    "LengthBias",
+    "RankingAccuracy",
+    "RewardAccuracy",
+    "RewardBench",
+    "Verifier",
+    "WinRate",
 ]

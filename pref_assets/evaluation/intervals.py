@@ -131,6 +131,23 @@ def bootstrap_mean(
     return Estimate.around(mean, (float(lo), float(hi)), n=len(values))
 
 
+def jackknife(value: float, left_out: NDArray[np.float64], n: int, z: float = Z95) -> Estimate:
+    """A value with the normal 95 % interval of the delete-one jackknife (Efron and Stein 1981).
+
+    For statistics that resampling with repetition distorts, such as counts of distinct things.
+
+    Args:
+        value: of all groups.
+        left_out: (groups,) the statistic without each group; with fewer than two there is no interval.
+        n: items measured.
+    """
+    count = len(left_out)
+    if count < 2:
+        return Estimate(value, None, None, n)
+    error = math.sqrt((count - 1) / count * float(np.square(left_out - left_out.mean()).sum()))
+    return Estimate(value, value - z * error, value + z * error, n)
+
+
 def difference(a: Estimate, b: Estimate) -> tuple[float, float | None, float | None]:
     """``a - b`` with an interval from the two intervals (Newcombe 1998; Zou and Donner 2008).
 

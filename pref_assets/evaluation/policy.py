@@ -8,11 +8,18 @@ from typing import Any
 import polars as pl
 
 from pref_assets.evaluation.answering import answer, progress
-from pref_assets.evaluation.answers import with_bases
+from pref_assets.evaluation.answers import base, policy, stored_answers, with_bases
 from pref_assets.evaluation.base import CheckpointRef
+from pref_assets.evaluation.best_of_n import BestOfN
+from pref_assets.evaluation.divergence import Divergence
+from pref_assets.evaluation.diversity import Diversity
 from pref_assets.evaluation.fill import fill
+from pref_assets.evaluation.judges import RewardJudge, answer_items, duels, others_of, store_of
+from pref_assets.evaluation.judging import ask_about, reward_answers
 from pref_assets.evaluation.ranking import POLICY_LOGPS, RankingAccuracy, logps_key
+from pref_assets.evaluation.token_logps import score_tokens
 from pref_assets.evaluation.verifier import Verifier
+from pref_assets.evaluation.win_rate import WinRate
 from pref_assets.features.store import Store
 from pref_assets.home import Home
 from pref_assets.training.job import Job, Reporter
@@ -101,7 +108,68 @@ def _generate(job: Job, report: Reporter) -> dict[str, Any]:
     return answer(job.home, with_bases(checkpoints(job)), prompts, [config.sampling], config.save_every, report)
 
 
+def _win_rate(job: Job, report: Reporter) -> dict[str, Any]:
+    """Answers of all who fight, and the judge's opinion of them."""
+    config = WinRate.model_validate(job.config)
+    others, store = others_of(job.params["others"]), store_of(job.home)
+    prompts = pl.read_parquet(job.inputs["prompts"])
+    fights = config.fights(checkpoints(job), others)
+    who = list({each.model: each for pair in fights for each in pair}.values())
+    done = answer(job.home, who, prompts, config.draws(), config.save_every, report)
+    ids, home, asked = prompts["id"].to_list(), Home(Path(job.home)), prompts.rename({"id": "prompt_id"})
+    answers = {each.model: stored_answers(home, each, ids, config.draws()) for each in who}
+    if isinstance(config.judge, RewardJudge):
+        items = answer_items(asked, pl.concat(answers.values()))
+        computed = reward_answers(config.judge, items, others, store, config.save_every, report)
+        return {"computed": done["computed"] + computed, "reused": done["reused"] + items.height - computed}
+    computed = 0
+    for ours, theirs in fights:
+        computed += ask_about(config.judge, duels(asked, answers[ours.model], answers[theirs.model]), store, report)
+    return {"computed": done["computed"] + computed, "reused": done["reused"]}
+
+
+def _divergence(job: Job, report: Reporter) -> dict[str, Any]:
+    """Answers of each policy, and their tokens' log-probabilities under it and its reference."""
+    config = Divergence.model_validate(job.config)
+    prompts, store = pl.read_parquet(job.inputs["prompts"]), store_of(job.home)
+    measured = checkpoints(job)
+    done = answer(job.home, [policy(each) for each in measured], prompts, config.draws(), config.save_every, report)
+    asked, ids, home = prompts.rename({"id": "prompt_id"}), prompts["id"].to_list(), Home(Path(job.home))
+    computed = total = 0
+    for each in measured:
+        answers = stored_answers(home, policy(each), ids, config.draws())
+        for who in (policy(each), base(each)):
+            computed += score_tokens(config, who, asked, answers, store, report)
+            total += answers["completion_id"].n_unique()
+    return {"computed": done["computed"] + computed, "reused": done["reused"] + total - computed}
+
+
+def _diversity(job: Job, report: Reporter) -> dict[str, Any]:
+    """Answers of every checkpoint and its reference."""
+    config = Diversity.model_validate(job.config)
+    prompts = pl.read_parquet(job.inputs["prompts"])
+    return answer(job.home, with_bases(checkpoints(job)), prompts, config.draws(), config.save_every, report)
+
+
+def _best_of_n(job: Job, report: Reporter) -> dict[str, Any]:
+    """Answers of every checkpoint and its reference, and their rewards."""
+    config = BestOfN.model_validate(job.config)
+    others, store = others_of(job.params["others"]), store_of(job.home)
+    prompts, who = pl.read_parquet(job.inputs["prompts"]), with_bases(checkpoints(job))
+    done = answer(job.home, who, prompts, config.draws(), config.save_every, report)
+    asked, ids, home = prompts.rename({"id": "prompt_id"}), prompts["id"].to_list(), Home(Path(job.home))
+    items = answer_items(asked, pl.concat([stored_answers(home, each, ids, config.draws()) for each in who]))
+    judges = [judge for judge in (config.judge, config.gold) if judge is not None]
+    computed = sum(reward_answers(judge, items, others, store, config.save_every, report) for judge in judges)
+    reused = done["reused"] + items.height * len(judges) - computed
+    return {"computed": done["computed"] + computed, "reused": reused}
+
+
 _TASKS: dict[str, Callable[[Job, Reporter], dict[str, Any]]] = {
     "ranking_accuracy": _rank,
     "verifier": _generate,
+    "win_rate": _win_rate,
+    "kl": _divergence,
+    "diversity": _diversity,
+    "best_of_n": _best_of_n,
 }
