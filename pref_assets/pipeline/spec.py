@@ -11,6 +11,7 @@ from pref_assets.features import EmbedderConfig
 from pref_assets.heads import RewardModelConfig
 from pref_assets.pairs.curation import PairsBlock
 from pref_assets.pairs.readers import SourceConfig
+from pref_assets.pipeline.curricula import Curriculum
 from pref_assets.proving.real import Trials
 from pref_assets.scoring import MeasuredScorer, ScorerConfig
 from pref_assets.selection import SelectorConfig
@@ -31,10 +32,13 @@ BLOCKS = (
     "subsets",
     "reference_logps",
     "checkpoints",
+    "curricula",
     "evaluations",
     "trials",
 )
 """The blocks that hold named entries, in the order in which data flows."""
+SERIES = ("curricula",)
+"""The blocks whose entries stand for entries of other blocks, and are no assets themselves."""
 POOLED = ("embeddings", "clusters", "reward_models", "scores", "reference_logps", "checkpoints")
 """The blocks whose entries a scorer, clusterer or selector may look at."""
 
@@ -68,14 +72,18 @@ class PipelineSpec(Settings):
     """Base models of policies, and the log-probabilities they give to completions."""
     checkpoints: dict[Name, CheckpointConfig] = Field(default_factory=dict)
     """Models trained on a subset."""
+    curricula: dict[Name, Curriculum] = Field(default_factory=dict)
+    """Series of policies, each trained on one stage of a subset and going on from the one before."""
     evaluations: dict[Name, EvaluationConfig] = Field(default_factory=dict)
     """What training did."""
     trials: dict[Name, Trials] = Field(default_factory=dict)
     """Which selectors beat random pairs of the same number: a linear head on what each keeps, over several seeds."""
 
     def entries(self) -> Iterator[tuple[str, str, Settings]]:
-        """Every named entry as ``(block, name, settings)``, in the order in which data flows."""
+        """Every entry that is an asset as ``(block, name, settings)``, in the order in which data flows."""
         for block in BLOCKS:
+            if block in SERIES:
+                continue
             for name, settings in getattr(self, block).items():
                 yield block, name, settings
 
@@ -122,6 +130,17 @@ class PipelineSpec(Settings):
         if named is not None:
             return list(dict.fromkeys(named))
         return [name for name, each in self.checkpoints.items() if each.type == evaluation.checkpoint_kind]
+
+    @model_validator(mode="after")
+    def _series_become_entries(self) -> Self:
+        for kind in SERIES:
+            for series, settings in getattr(self, kind).items():
+                for block, entries in settings.made(series, self.reference_logps).items():
+                    known = getattr(self, block)
+                    for name, entry in entries.items():
+                        if known.setdefault(name, entry) != entry:
+                            raise ValueError(f"{kind}.{series}: it makes an entry {block}.{name}, which is taken")
+        return self
 
     @model_validator(mode="after")
     def _names_are_free(self) -> Self:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from pref_assets.pipeline.curricula import made_names
 from pref_assets.pipeline.spec import PipelineSpec
 from pref_assets.pipeline.yaml_marks import Mark, PathPart
 from pref_assets.proving.ground import ProvingSpec
@@ -190,7 +191,11 @@ def _wrong_in_entry(
     settings: Settings | None, blocks: dict[str, Any], given: Mapping[str, tuple[str, ...]]
 ) -> Iterator[tuple[tuple[PathPart, ...], str]]:
     for ref in settings.references() if settings else ():
-        targets = {**dict.fromkeys(given.get(ref.stage, ())), **_entries(blocks, ref.stage)}
+        targets = {
+            **dict.fromkeys(given.get(ref.stage, ())),
+            **_entries(blocks, ref.stage),
+            **made_names(blocks, ref.stage),
+        }
         if problem := _problem(settings, ref.stage, ref.name, targets):
             yield ref.path, problem
 

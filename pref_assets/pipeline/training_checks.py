@@ -213,17 +213,19 @@ def manifest_problems(folder: Path, tables: TableStore) -> list[str]:
             where = "/".join(pinned.key)
             problems.append(f"{where} version {pinned.delta_version} has content {found}, not {pinned.data_version}")
         elif name == "subset":
-            decisions = tables.scan(pinned.key, version=pinned.delta_version).select("pair_id", "selected")
-            problems += _pair_problems(folder, decisions.collect())
+            decisions = tables.scan(pinned.key, version=pinned.delta_version).filter("selected")
+            if (stage := manifest.config.get("stage")) is not None:
+                decisions = decisions.filter(stage=stage)
+            problems += _pair_problems(folder, decisions.select("pair_id").collect())
     return problems
 
 
-def _pair_problems(folder: Path, decisions: pl.DataFrame) -> list[str]:
+def _pair_problems(folder: Path, chosen: pl.DataFrame) -> list[str]:
     try:
         listed = set(pair_ids(folder))
     except ValueError as error:
         return [str(error)]
-    selected = set(decisions.filter("selected")["pair_id"])
+    selected = set(chosen["pair_id"])
     if listed == selected:
         return []
     return [f"{len(listed - selected)} listed pairs are not selected, {len(selected - listed)} selected are not listed"]

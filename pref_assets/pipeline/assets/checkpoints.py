@@ -33,6 +33,7 @@ from pref_assets.tables import Versioned
 from pref_assets.training import CheckpointConfig, PolicyCheckpoint, ReferenceLogps, RewardModelCheckpoint
 from pref_assets.training.checkpoint import METRICS, Manifest, Origin, Pinned, checkpoint_folder, read_manifest
 from pref_assets.training.data import training_rows
+from pref_assets.training.errors import TrainingDataError
 from pref_assets.training.job import Job
 from pref_assets.training.jobs import policy_job, reward_model_job
 from pref_assets.training.reference import KIND, reference_rows
@@ -54,7 +55,8 @@ def _reference_logps(spec: PipelineSpec, name: str, settings: ReferenceLogps) ->
     policies = [each for each in policies if not each.objective.reference_free]
     # A score of every pair needs every pair's; read by subsets alone it would also close a circle.
     scored = any(name in spec.needs(each, "reference_logps") for each in spec.scores.values())
-    subsets = list(dict.fromkeys(policy.subset for policy in policies if not scored or policy.objective.part_names))
+    trained = [(each.subset, each.stage) for each in policies if not scored or each.objective.part_names]
+    subsets = list(dict.fromkeys(subset for subset, _ in trained))
     of = f"subsets {', '.join(f'`{each}`' for each in subsets) or '(none yet)'}"
     origin = [] if settings.checkpoint is None else [settings.checkpoint]
     by = f"checkpoint `{settings.checkpoint}`" if origin else f"`{settings.model}`"
@@ -92,7 +94,10 @@ def _reference_logps(spec: PipelineSpec, name: str, settings: ReferenceLogps) ->
         **inputs: Any,
     ) -> dg.MaterializeResult[pl.DataFrame]:
         decisions = taken(inputs, "subsets")
-        rows = {each: training_rows(decisions[each], pairs, prompts, completions) for each in subsets}
+        rows = {
+            (subset, stage): training_rows(decisions[subset], pairs, prompts, completions, stage=stage)
+            for subset, stage in dict.fromkeys(trained)
+        }
         texts = _sequences(rows, policies)
         if scored:
             every = completion_items(Pool(pairs, completions, prompts=prompts)).rename({"id": "completion_id"})
@@ -120,10 +125,12 @@ def _reference_logps(spec: PipelineSpec, name: str, settings: ReferenceLogps) ->
     return reference_logps
 
 
-def _sequences(rows: Mapping[str, pl.DataFrame], policies: Sequence[PolicyCheckpoint]) -> pl.DataFrame:
+def _sequences(
+    rows: Mapping[tuple[str, int | None], pl.DataFrame], policies: Sequence[PolicyCheckpoint]
+) -> pl.DataFrame:
     """What policies need of the reference, each once: frame(completion_id, prompt, messages).
 
-    Both sides of the training rows, by subset, and the objectives' further sequences.
+    Both sides of the training rows, by subset and stage, and the objectives' further sequences.
     """
     columns: dict[str, pl.DataType] = {"completion_id": pl.String(), "prompt": MESSAGES, "messages": MESSAGES}
     parts = [pl.DataFrame(schema=columns)]
@@ -133,11 +140,8 @@ def _sequences(rows: Mapping[str, pl.DataFrame], policies: Sequence[PolicyCheckp
         parts.append(frame.select(completion_id="rejected_id", prompt=asked, messages="rejected"))
     for policy in policies:
         if policy.objective.part_names:
-            trained = rows[policy.subset]
-            if policy.stage is not None:
-                # A pair's further sequences may come from its neighbours in the run.
-                trained = trained.filter(stage=policy.stage)
-            further = policy.objective.parts(trained, policy.seed)
+            # A pair's further sequences may come from its neighbours in the run.
+            further = policy.objective.parts(rows[policy.subset, policy.stage], policy.seed)
             wanted = further.filter(~pl.col("part").is_in(list(policy.objective.parts_without_reference)))
             parts.append(wanted.select(completion_id="sequence_id", prompt="prompt", messages="completion"))
     return pl.concat(parts).unique("completion_id", keep="any").sort("completion_id")
@@ -148,6 +152,7 @@ def _checkpoint(spec: PipelineSpec, name: str, settings: CheckpointConfig) -> dg
     bases = [policy.base] if policy and not policy.objective.reference_free else []
     scores = spec.needs(settings, "scores")
     earlier = spec.earlier(settings)
+    columns = (settings.objective if isinstance(settings, PolicyCheckpoint) else settings).score_columns()
     what = "A policy aligned" if policy else "A reward model fine-tuned"
     read = [f"subset `{settings.subset}`, its pairs and texts", *(f"reference_logps `{b}`" for b in bases)]
     read += [f"scores `{each}`" for each in scores] + [f"checkpoint `{each}`" for each in earlier]
@@ -197,12 +202,15 @@ def _checkpoint(spec: PipelineSpec, name: str, settings: CheckpointConfig) -> dg
             pairs.rows.collect(),
             prompts.rows.collect(),
             completions.rows.collect(),
-            columns=policy.objective.score_columns() if policy else None,
+            columns=columns,
             scores=scored,
             stage=policy.stage if policy else None,
         )
+        if policy and policy.stage is not None and rows.is_empty():
+            raise TrainingDataError(_no_such_stage(name, settings.subset, policy.stage, subset.rows))
         if isinstance(settings, RewardModelCheckpoint):
-            job = reward_model_job(home.root, spec.name, name, settings, rows, pin, pins)
+            start = origins.get(settings.start or "")
+            job = reward_model_job(home.root, spec.name, name, settings, rows, pin, pins, start)
         else:
             reference = spec.reference_logps[settings.base]
             logps = taken(inputs, "reference_logps").get(settings.base, REFERENCE_LOGPS.empty())
@@ -218,6 +226,12 @@ def _checkpoint(spec: PipelineSpec, name: str, settings: CheckpointConfig) -> dg
         )
 
     return checkpoint
+
+
+def _no_such_stage(name: str, subset: str, stage: int, decisions: pl.LazyFrame) -> str:
+    counted = decisions.filter("selected").group_by("stage").len().sort("stage").collect()
+    there = ", ".join(f"{each}: {n} pairs" for each, n in counted.iter_rows())
+    return f"checkpoint {name!r}: subset {subset!r} has no pairs of stage {stage}; its stages are {there or 'none'}"
 
 
 def _trained(
