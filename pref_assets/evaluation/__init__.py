@@ -11,16 +11,20 @@ from pydantic import Field
 from pref_assets.evaluation.arena import Arena
 from pref_assets.evaluation.benches import RewardBench
 from pref_assets.evaluation.best_of_n import BestOfN
+from pref_assets.evaluation.calibration import Calibration
 from pref_assets.evaluation.divergence import Divergence
 from pref_assets.evaluation.diversity import Diversity
 from pref_assets.evaluation.ranking import RankingAccuracy
 from pref_assets.evaluation.reward import LengthBias, RewardAccuracy
+from pref_assets.evaluation.style import StyleBias
 from pref_assets.evaluation.verifier import Verifier
 from pref_assets.evaluation.win_rate import WinRate
 
 EvaluationConfig = Annotated[
     RewardAccuracy
     | LengthBias
+    | StyleBias
+    | Calibration
     | RewardBench
     | RankingAccuracy
     | Verifier
@@ -35,6 +39,7 @@ EvaluationConfig = Annotated[
 __all__ = [
     "Arena",
     "BestOfN",
+    "Calibration",
     "Divergence",
     "Diversity",
     "EvaluationConfig",
@@ -42,6 +47,7 @@ __all__ = [
     "RankingAccuracy",
     "RewardAccuracy",
     "RewardBench",
+    "StyleBias",
     "Verifier",
     "WinRate",
 ]

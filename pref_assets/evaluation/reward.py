@@ -31,8 +31,8 @@ REWARD_SCORES = "reward_scores"
 """Kind of the store: id (completion), score; the key is the checkpoint's version."""
 
 
-class _Rewards(Evaluation):
-    """What both measurements of reward models share: whom they ask, and about which completions."""
+class Rewards(Evaluation):
+    """What measurements of reward models share: whom they ask, and about which completions."""
 
     checkpoint_kind: ClassVar[Kind] = "reward_model"
     task: ClassVar[TaskName] = "evaluate_reward_model"
@@ -50,7 +50,7 @@ class _Rewards(Evaluation):
         return tables + [_stored_margins(each, test, home) for each in inputs.checkpoints] + baseline_margins(test)
 
 
-class RewardAccuracy(_Rewards):
+class RewardAccuracy(Rewards):
     """Share of held-out pairs whose chosen side gets the higher reward, whole and by slice.
 
     Beside it ``accuracy_plus``, the share of prompts with all pairs right, and the difference of every two scorers on
@@ -67,7 +67,7 @@ class RewardAccuracy(_Rewards):
         return EVALUATIONS.frame(rows + recorded_rows(test, "accuracy"))
 
 
-class LengthBias(_Rewards):
+class LengthBias(Rewards):
     """How closely reward margins follow the difference in length."""
 
     type: Literal["length_bias"] = "length_bias"
