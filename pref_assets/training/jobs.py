@@ -75,13 +75,15 @@ def reward_model_job(
     rows: pl.DataFrame,
     subset: Pinned,
     tables: Mapping[str, Pinned],
+    start: Origin | None = None,
 ) -> Job:
     """The ``train_reward_model`` job of a checkpoint; arguments as in ``policy_job``."""
     info = CheckpointInfo(
         pipeline=pipeline,
         name=name,
-        version=checkpoint_version(config, rows, identity(config.model), None),
+        version=checkpoint_version(config, rows, identity(config.model), None, start),
         base=config.model,
+        start=start,
         subset=subset,
         tables=dict(tables),
     )

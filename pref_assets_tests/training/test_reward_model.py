@@ -10,10 +10,10 @@ from pref_assets.models.loading import load_tokenizer
 from pref_assets.training import RewardModelCheckpoint, worker
 from pref_assets.training.checkpoint import read_manifest
 from pref_assets.training.jobs import reward_model_job
+from pref_assets.training.objectives.reward import bradley_terry
 from pref_assets.training.reward_model import (
     WEIGHTS,
     base_model,
-    bradley_terry,
     load_reward_model,
     reward_text,
     score_texts,
@@ -61,7 +61,7 @@ def test_bradley_terry_by_hand():
     assert bradley_terry(chosen + 3, rejected + 3, ones).tolist() == pytest.approx(expected)
     # Flipped labels are swapped sides, and the centre term is 0.5 * (2.5 + 1)^2 for the third pair.
     assert bradley_terry(rejected, chosen, 0 * ones).tolist() == pytest.approx(expected)
-    assert float(bradley_terry(chosen, rejected, ones, 0.5)[2]) == pytest.approx(expected[2] + 6.125)
+    assert float(bradley_terry(chosen, rejected, ones, center=0.5)[2]) == pytest.approx(expected[2] + 6.125)
 
 
 def test_a_margin_is_demanded_of_the_chosen_side():

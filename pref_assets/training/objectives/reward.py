@@ -52,6 +52,13 @@ def rao_kupper(chosen: "torch.Tensor", rejected: "torch.Tensor", p: "torch.Tenso
     return torch.where(p == 0.5, tie, -p * better - (1 - p) * worse)
 
 
+def regression(
+    chosen: "torch.Tensor", rejected: "torch.Tensor", target_chosen: "torch.Tensor", target_rejected: "torch.Tensor"
+) -> "torch.Tensor":
+    """Half the squared errors of both rewards (HelpSteer2, arXiv:2406.08673, section 3.1)."""
+    return 0.5 * ((chosen - target_chosen) ** 2 + (rejected - target_rejected) ** 2)
+
+
 def extrapolated(start: Values, end: Values, alpha: float) -> Values:
     """start + (1 + alpha) (end - start): ExPO (Zheng et al., arXiv:2404.16792, eq. 1); alpha 0 gives ``end``."""
     return start + (1 + alpha) * (end - start)
