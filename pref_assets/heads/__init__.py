@@ -9,6 +9,7 @@ from pydantic import Field, TypeAdapter
 from pref_assets.heads.base import Arrays, CrossFit, Fitted, Head, Predictions
 from pref_assets.heads.bt import Bt
 from pref_assets.heads.classification import ClassifierMlp, ClassifierTrees
+from pref_assets.heads.context import Context
 from pref_assets.heads.crossfit import CONFIG_FILE, CrossFitted
 from pref_assets.heads.feature_bt import FeatureBt
 from pref_assets.heads.gaussian import GaussianMulti
@@ -17,6 +18,7 @@ from pref_assets.heads.orchestrated import Orchestrated
 from pref_assets.heads.pal import Pal
 from pref_assets.heads.quantile import Quantile
 from pref_assets.heads.regression import RegressionMulti
+from pref_assets.heads.regret import Regret
 from pref_assets.heads.scaled_bt import ScaledBt
 from pref_assets.scoring.bradley_terry import BradleyTerry, Ensemble
 
@@ -32,7 +34,9 @@ RewardModelConfig = Annotated[
     | RegressionMulti
     | ScaledBt
     | Orchestrated
-    | FeatureBt,
+    | FeatureBt
+    | Context
+    | Regret,
     Field(discriminator="type"),
 ]
 
@@ -56,6 +60,7 @@ __all__ = [
     "Bt",
     "ClassifierMlp",
     "ClassifierTrees",
+    "Context",
     "CrossFit",
     "CrossFitted",
     "FeatureBt",
@@ -68,6 +73,7 @@ __all__ = [
     "Predictions",
     "Quantile",
     "RegressionMulti",
+    "Regret",
     "RewardModelConfig",
     "ScaledBt",
     "load_reward_model",
