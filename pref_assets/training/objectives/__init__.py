@@ -12,14 +12,20 @@ from pref_assets.training.objectives.dove import DOVE
 from pref_assets.training.objectives.dpo import DPO
 from pref_assets.training.objectives.flip_dpo import FlipDPO
 from pref_assets.training.objectives.gpo import GPO
+from pref_assets.training.objectives.hierarchical_dpo import HierarchicalDPO
+from pref_assets.training.objectives.hypo import HyPO
 from pref_assets.training.objectives.kernel import Objective, PairLosses, Pairs, Sequences
 from pref_assets.training.objectives.kto import KTO
+from pref_assets.training.objectives.mapl import MAPL
 from pref_assets.training.objectives.mapo import MaPO
 from pref_assets.training.objectives.mm_dpo import MMDPO
 from pref_assets.training.objectives.mmpo import MMPO
 from pref_assets.training.objectives.orpo import ORPO
 from pref_assets.training.objectives.rankdpo import RankDPO
+from pref_assets.training.objectives.rdpo import RDPO
+from pref_assets.training.objectives.selm import SELM
 from pref_assets.training.objectives.smpo import SmPO
+from pref_assets.training.objectives.spo import SPO
 from pref_assets.training.objectives.step_dpo import StepDPO
 from pref_assets.training.objectives.token_dpo import TokenDPO
 
@@ -32,13 +38,19 @@ ObjectiveConfig = Annotated[
     | DOVE
     | FlipDPO
     | GPO
+    | HierarchicalDPO
+    | HyPO
     | KTO
+    | MAPL
     | MaPO
     | MMDPO
     | MMPO
     | ORPO
     | RankDPO
+    | RDPO
+    | SELM
     | SmPO
+    | SPO
     | StepDPO
     | TokenDPO,
     Field(discriminator="type"),
@@ -54,10 +66,16 @@ __all__ = [
     "DPO",
     "GPO",
     "KTO",
+    "MAPL",
     "MMDPO",
     "MMPO",
     "ORPO",
+    "RDPO",
+    "SELM",
+    "SPO",
     "FlipDPO",
+    "HierarchicalDPO",
+    "HyPO",
     "MaPO",
     "Objective",
     "ObjectiveConfig",

@@ -51,12 +51,13 @@ class Extended(Objective):
         return self.inner.model_copy(update={"soft_labels": self.soft_labels})
 
     def pair_losses(self, pairs: Pairs) -> PairLosses:
-        return self._with_further(self.dpo.pair_losses(self.main(pairs)), pairs)
+        return self.with_further(self.dpo.pair_losses(self.main(pairs)), pairs)
 
     def losses(self, pairs: Pairs) -> PairLosses:
-        return self._with_further(self.dpo.losses(self.main(pairs)), pairs)
+        return self.with_further(self.dpo.losses(self.main(pairs)), pairs)
 
-    def _with_further(self, losses: PairLosses, pairs: Pairs) -> PairLosses:
+    def with_further(self, losses: PairLosses, pairs: Pairs) -> PairLosses:
+        """The DPO losses and what is added to them."""
         term = self.further(pairs)
         if term is None:
             return losses
