@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,14 +34,14 @@ SETTINGS: dict[str, Any] = {
 class Toy:
     """Regression of 12 rows on two hidden layers; rows 9 to 11 are for measuring."""
 
-    def __init__(self, dropout: float = 0.0, part: int = 2, poison: int | None = None) -> None:
+    def __init__(self, dropout: float = 0.0, part: int = 2, poison: int | None = None, pause: float = 0.0) -> None:
         generator = torch.Generator().manual_seed(1)
         self.inputs = torch.randn(12, 6, generator=generator)
         self.targets = (self.inputs.sum(1) > 0).double()
         torch.manual_seed(0)
         self.net = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1)).double()
         self.unused = torch.nn.Parameter(torch.ones(2).double())
-        self.dropout, self.part, self.poison = dropout, part, poison
+        self.dropout, self.part, self.poison, self.pause = dropout, part, poison, pause
         self.mean = torch.zeros((), dtype=torch.float64)
         self.ids = [f"pair{row}" for row in range(12)]
 
@@ -50,6 +51,7 @@ class Toy:
 
     def micro_batches(self, rows: Sequence[int]) -> Iterator[MicroBatch]:
         losses = []
+        time.sleep(self.pause)
         for at in range(0, len(rows), self.part):
             picked = list(rows[at : at + self.part])
             x = torch.nn.functional.dropout(self.inputs[picked].double(), self.dropout)

@@ -27,6 +27,10 @@ def compute_from(environ: Mapping[str, str]) -> Compute:
         fields = {"mode": fields} if fields in get_args(Mode) else _file(Path(fields).expanduser())
     if not isinstance(fields, dict):
         raise ValueError(f"{VARIABLE}: {text!r} holds no mapping of settings, such as `mode: ray`")
+    if unknown := sorted(set(fields) - set(Compute.model_fields)):
+        raise ValueError(
+            f"{VARIABLE}: no such setting: {', '.join(unknown)}; there are {', '.join(Compute.model_fields)}"
+        )
     try:
         return Compute(**fields)
     except ValueError as error:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from pref_assets.resources.compute.child import Ended
 from pref_assets.resources.compute.on_ray import MissingExtraError
@@ -15,6 +15,8 @@ VOLUME = "pref-assets-home"
 
 class Kubernetes(dg.Config):
     """The pod of a job. The image needs this project; the state folder is a volume, mounted at the path it has here."""
+
+    model_config = ConfigDict(extra="forbid")
 
     image: str
     """Container image."""

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from pref_assets.resources.compute.child import Ended, run_child
 
 
 class Ray(dg.Config):
     """Which cluster, and what of it a job takes. Every node needs this project and the state folder, at one path."""
+
+    model_config = ConfigDict(extra="forbid")
 
     address: str | None = None
     """Of a cluster (`auto`, `host:6379`, `ray://host:10001`); without one that of `RAY_ADDRESS`, or a cluster on this
