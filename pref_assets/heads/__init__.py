@@ -9,11 +9,14 @@ from pydantic import Field, TypeAdapter
 from pref_assets.heads.base import Arrays, CrossFit, Fitted, Head, Predictions
 from pref_assets.heads.bt import Bt
 from pref_assets.heads.classification import ClassifierMlp, ClassifierTrees
+from pref_assets.heads.collaborative import Collaborative
 from pref_assets.heads.context import Context
+from pref_assets.heads.contrastive import ContrastiveBt
 from pref_assets.heads.crossfit import CONFIG_FILE, CrossFitted
 from pref_assets.heads.feature_bt import FeatureBt
 from pref_assets.heads.gaussian import GaussianMulti
 from pref_assets.heads.gpm import Gpm
+from pref_assets.heads.meta import MetaBt
 from pref_assets.heads.orchestrated import Orchestrated
 from pref_assets.heads.pal import Pal
 from pref_assets.heads.quantile import Quantile
@@ -36,7 +39,10 @@ RewardModelConfig = Annotated[
     | Orchestrated
     | FeatureBt
     | Context
-    | Regret,
+    | Regret
+    | Collaborative
+    | ContrastiveBt
+    | MetaBt,
     Field(discriminator="type"),
 ]
 
@@ -60,7 +66,9 @@ __all__ = [
     "Bt",
     "ClassifierMlp",
     "ClassifierTrees",
+    "Collaborative",
     "Context",
+    "ContrastiveBt",
     "CrossFit",
     "CrossFitted",
     "FeatureBt",
@@ -68,6 +76,7 @@ __all__ = [
     "GaussianMulti",
     "Gpm",
     "Head",
+    "MetaBt",
     "Orchestrated",
     "Pal",
     "Predictions",
