@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from pref_assets.scoring.annotated import Ratings, Strength
 from pref_assets.scoring.base import MeasuredScorer, Scorer
 from pref_assets.scoring.bradley_terry import BradleyTerry, Ensemble
 from pref_assets.scoring.combined import ScoreProduct, WinCount
@@ -45,6 +46,7 @@ ScorerConfig = Annotated[
     | Likelihood
     | MeanPreference
     | OneStepInfluence
+    | Ratings
     | RefDifficulty
     | RewardHead
     | RewardModelScores
@@ -56,6 +58,7 @@ ScorerConfig = Annotated[
     | KnnEntropy
     | ScoreProduct
     | SkillGraphScore
+    | Strength
     | WinCount,
     Field(discriminator="type"),
 ]
@@ -83,6 +86,7 @@ __all__ = [
     "OneStepInfluence",
     "PrincipleVotes",
     "QuantileReward",
+    "Ratings",
     "RefDifficulty",
     "RewardEnsemble",
     "RewardHead",
@@ -92,5 +96,6 @@ __all__ = [
     "Scorer",
     "ScorerConfig",
     "SkillGraphScore",
+    "Strength",
     "WinCount",
 ]
