@@ -5,6 +5,7 @@ back; and ``docs/proving_ground.md``, the results of trials, from ``docs/measure
 Run ``python -m pref_assets.documentation docs``; a test fails when a page is out of date.
 """
 
+import ast
 import inspect
 import json
 import sys
@@ -111,6 +112,7 @@ def _section(block: str, classes: list[type[Settings]], measured: Mapping[tuple[
     for each in classes:
         yield f"\n### `{_name(each)}`\n\n{inspect.getdoc(each) or ''}\n\n{_TABLE}"
         yield from _rows(each, ())
+        yield from _tests(each)
         yield from _inner(each, {each, *classes})
         if (block, _name(each)) in measured:
             yield f"\n**On trial** (see [proving_ground.md](proving_ground.md)):\n\n{HEADER}"
@@ -124,6 +126,19 @@ def _inner(each: type[Settings], known: set[type[Settings]]) -> Iterator[str]:
             known.add(inner)
             yield f"\n#### `{_name(inner)}`\n\n{inspect.getdoc(inner) or ''}\n\n{_TABLE}"
             yield from _rows(inner, ())
+            yield from _tests(inner)
+
+
+def _tests(each: type[Settings]) -> Iterator[str]:
+    """What the tests of a method's own file say, where it has one: each test's name is a claim."""
+    _, *folders, module = each.__module__.split(".")
+    file = Path("pref_assets_tests", *folders, f"test_{module}.py")
+    if not (DOCS.parent / file).exists():
+        return
+    tree = ast.parse((DOCS.parent / file).read_text())
+    names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
+    claims = "; ".join(name.removeprefix("test_").replace("_", " ") for name in names)
+    yield f"\n**Tested** in `{file}`: {claims}."
 
 
 def _reachable(each: type[Settings], known: Iterable[type[Settings]] = ()) -> list[type[Settings]]:

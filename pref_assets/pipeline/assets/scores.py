@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -147,7 +148,7 @@ def _scores(spec: PipelineSpec, name: str, settings: ScorerConfig) -> dg.AssetsD
             found, counted = _measured(context, compute, home, settings, pool)
         else:
             found = settings.score(pool)
-        return table_result(found, PAIR_SCORES, {**series(counted), **_told(pool, found)})
+        return table_result(found, PAIR_SCORES, {**_measuring(counted), **_told(pool, found)})
 
     return scores
 
@@ -162,6 +163,18 @@ def _measured(
         counted = compute.run(context, measuring_job(home, settings, pool, "measure", items))
     counted["hit_rate"] = counted["reused"] / items.height if items.height else 1.0
     return settings.combine(pool, store.read(settings.kind, key, items["id"]) if items.height else items), counted
+
+
+_MEASURING = ("measured", "reused", "hit_rate", "seconds", "unparsable", "cost")
+"""What is plotted of measuring; a server counts more than the UI shows."""
+
+
+def _measuring(counted: Mapping[str, float]) -> Metadata:
+    """What measuring cost: the few numbers worth following, and all of them in a sentence."""
+    if not counted:
+        return {}
+    said = ", ".join(f"{name.replace('_', ' ')} {value:,.6g}" for name, value in sorted(counted.items()))
+    return {**series({name: counted[name] for name in _MEASURING if name in counted}), "measuring": said}
 
 
 def measuring_job(
