@@ -241,6 +241,21 @@ def test_columns_come_from_scores_and_turn_with_the_label():
         training_rows(decisions, *others, columns=asked, scores={"rm": scored({"1": 0.5})})
 
 
+def test_a_probability_of_the_label_turns_with_it_and_is_checked():
+    decisions, *others = tables()
+    table = scored({"1": 0.5, "2": 0.0, "3": 0.0}).with_columns(p_correct=pl.Series([0.9, 0.6, 0.7]))
+    asked = {"sure": ScoreColumn("rm", "p_correct", probability=True)}
+    for turned, expected in ((1.0, 0.9), (0.0, 0.1)):
+        labels = decisions.with_columns(p_chosen=pl.lit(turned))
+        rows = training_rows(labels, *others, columns=asked, scores={"rm": table})
+        assert rows["columns"][0][0]["value"] == pytest.approx(expected)
+    wrong = table.with_columns(p_correct=pl.Series([0.9, 1.1, 0.7]))
+    with pytest.raises(
+        TrainingDataError, match=r"'p_correct' in scores 'rm', the objective's sure, is not in \[0, 1\]: 2"
+    ):
+        training_rows(decisions, *others, columns=asked, scores={"rm": wrong})
+
+
 def test_stages_are_trained_apart():
     decisions, *others = tables()
     staged = decisions.with_columns(stage=pl.when(pl.col("pair_id") == "1").then(1).otherwise(2))

@@ -39,7 +39,7 @@ def loss_and_gradient(objective: Objective, pairs: Pairs) -> tuple[PairLosses, t
     sides = []
     for side in (pairs.chosen, pairs.rejected):
         tokens = side.tokens.detach().clone().requires_grad_()
-        sides.append(replace(side, tokens=tokens, logp=tokens.sum(1)))
+        sides.append(replace(side, tokens=tokens, logp=(tokens * side.mask).sum(1)))
     result = objective.losses(replace(pairs, chosen=sides[0], rejected=sides[1]))
     # Zero of everything, so that a loss that does not look at a side has a gradient of 0 by it.
     (result.loss.sum() + 0 * sum(side.tokens.sum() for side in sides)).backward()
