@@ -14,9 +14,11 @@ from pref_assets.evaluation.best_of_n import BestOfN
 from pref_assets.evaluation.calibration import Calibration
 from pref_assets.evaluation.divergence import Divergence
 from pref_assets.evaluation.diversity import Diversity
+from pref_assets.evaluation.probe import Probe
 from pref_assets.evaluation.ranking import RankingAccuracy
 from pref_assets.evaluation.reward import LengthBias, RewardAccuracy
 from pref_assets.evaluation.style import StyleBias
+from pref_assets.evaluation.value_drift import ValueDrift
 from pref_assets.evaluation.verifier import Verifier
 from pref_assets.evaluation.win_rate import WinRate
 
@@ -26,12 +28,14 @@ EvaluationConfig = Annotated[
     | StyleBias
     | Calibration
     | RewardBench
+    | Probe
     | RankingAccuracy
     | Verifier
     | WinRate
     | Divergence
     | Diversity
     | BestOfN
+    | ValueDrift
     | Arena,
     Field(discriminator="type"),
 ]
@@ -44,10 +48,12 @@ __all__ = [
     "Diversity",
     "EvaluationConfig",
     "LengthBias",
+    "Probe",
     "RankingAccuracy",
     "RewardAccuracy",
     "RewardBench",
     "StyleBias",
+    "ValueDrift",
     "Verifier",
     "WinRate",
 ]

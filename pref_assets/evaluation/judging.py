@@ -11,7 +11,7 @@ from pref_assets.evaluation.judges import AskedJudge, RewardJudge
 from pref_assets.evaluation.reward import REWARD_SCORES
 from pref_assets.features.store import Store
 from pref_assets.scoring.judging.answers import ANSWERS, ask_all, questions
-from pref_assets.scoring.judging.endpoint import answers_key
+from pref_assets.scoring.judging.endpoint import Asking, Endpoint, answers_key
 from pref_assets.training.job import Reporter
 from pref_assets.training.reward_model import RewardModel, load_reward_model, reward_text
 
@@ -49,11 +49,15 @@ def ask_about(judge: AskedJudge, fought: pl.DataFrame, store: Store, report: Rep
     Raises:
         ServerError: see ``scoring.judging.answers.ask_all``.
     """
-    key = answers_key(judge.endpoint, judge.asking)
     items = questions((id_, messages, 0) for _, _, id_, messages in judge.asked(fought))
+    return ask_missing(judge.endpoint, judge.asking, items, store, report)
+
+
+def ask_missing(endpoint: Endpoint, asking: Asking, items: pl.DataFrame, store: Store, report: Reporter) -> int:
+    """Asks the questions whose answers the store lacks; how many those were. Raises as ``ask_about`` does."""
+    key = answers_key(endpoint, asking)
     missing = store.missing(ANSWERS, key, items["id"].to_list())
     todo = items.filter(pl.col("id").is_in(missing))
-    if todo.is_empty():
-        return 0
-    ask_all(judge.endpoint, judge.asking, todo, lambda rows: store.append(ANSWERS, key, rows), report)
+    if not todo.is_empty():
+        ask_all(endpoint, asking, todo, lambda rows: store.append(ANSWERS, key, rows), report)
     return todo.height

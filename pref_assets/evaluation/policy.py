@@ -15,13 +15,16 @@ from pref_assets.evaluation.divergence import Divergence
 from pref_assets.evaluation.diversity import Diversity
 from pref_assets.evaluation.fill import fill
 from pref_assets.evaluation.judges import RewardJudge, answer_items, duels, others_of, store_of
-from pref_assets.evaluation.judging import ask_about, reward_answers
+from pref_assets.evaluation.judging import ask_about, ask_missing, reward_answers
 from pref_assets.evaluation.ranking import POLICY_LOGPS, RankingAccuracy, logps_key
+from pref_assets.evaluation.stances import AskedStance
 from pref_assets.evaluation.token_logps import score_tokens
+from pref_assets.evaluation.value_drift import ValueDrift
 from pref_assets.evaluation.verifier import Verifier
 from pref_assets.evaluation.win_rate import WinRate
 from pref_assets.features.store import Store
 from pref_assets.home import Home
+from pref_assets.scoring.judging.answers import questions
 from pref_assets.training.job import Job, Reporter
 
 
@@ -165,6 +168,21 @@ def _best_of_n(job: Job, report: Reporter) -> dict[str, Any]:
     return {"computed": done["computed"] + computed, "reused": reused}
 
 
+def _value_drift(job: Job, report: Reporter) -> dict[str, Any]:
+    """Answers of every checkpoint of the series and its start, and, of an asked judge, their stances."""
+    config = ValueDrift.model_validate(job.config)
+    prompts, series = pl.read_parquet(job.inputs["prompts"]), config.series(checkpoints(job))
+    done = answer(job.home, series, prompts, config.draws(), config.save_every, report)
+    if not isinstance(config.judge, AskedStance):
+        return done
+    home, topics, ids = Home(Path(job.home)), config.topic_prompts(), prompts["id"].to_list()
+    parts = [topics.join(stored_answers(home, who, ids, config.draws()), on="prompt_id") for who in series]
+    texts = list(pl.concat(parts).select("topic", "prompt", "text").iter_rows())
+    asked = questions((id_, messages, 0) for id_, messages in config.judge.asked(texts))
+    computed = ask_missing(config.judge.endpoint, config.judge.asking, asked, store_of(job.home), report)
+    return {"computed": done["computed"] + computed, "reused": done["reused"] + asked.height - computed}
+
+
 _TASKS: dict[str, Callable[[Job, Reporter], dict[str, Any]]] = {
     "ranking_accuracy": _rank,
     "verifier": _generate,
@@ -172,4 +190,5 @@ _TASKS: dict[str, Callable[[Job, Reporter], dict[str, Any]]] = {
     "kl": _divergence,
     "diversity": _diversity,
     "best_of_n": _best_of_n,
+    "value_drift": _value_drift,
 }

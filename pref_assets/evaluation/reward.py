@@ -117,7 +117,7 @@ def _stored_margins(checkpoint: CheckpointRef, test: pl.DataFrame, home: Home) -
 
 
 def evaluate_reward_model(job: Job, report: Reporter) -> dict[str, Any]:
-    """Scores held-out completions with every checkpoint that has not scored them yet.
+    """Scores completions with every checkpoint that has not scored them yet; for `probe`, keeps its states as well.
 
     Args:
         job: ``inputs["items"]`` as ``items`` makes it; ``params["checkpoints"]`` as ``CheckpointRef.dump`` makes it.
@@ -126,9 +126,12 @@ def evaluate_reward_model(job: Job, report: Reporter) -> dict[str, Any]:
     Returns:
         Items ``computed`` now and ``reused`` from the store.
     """
+    from pref_assets.evaluation.states import store_states
     from pref_assets.features.store import Store
     from pref_assets.training.reward_model import RewardModel, load_reward_model, reward_text
 
+    if job.config.get("type") == "probe":
+        return store_states(job, report)
     store = Store(Home(Path(job.home)).store)
     frame = pl.read_parquet(job.inputs["items"]).rename({"completion_id": "id"})
     scored = 0
