@@ -23,6 +23,7 @@ from pref_assets.heads.quantile import Quantile
 from pref_assets.heads.regression import RegressionMulti
 from pref_assets.heads.regret import Regret
 from pref_assets.heads.scaled_bt import ScaledBt
+from pref_assets.heads.token_rm import TokenRm
 from pref_assets.scoring.bradley_terry import BradleyTerry, Ensemble
 
 RewardModelConfig = Annotated[
@@ -42,7 +43,8 @@ RewardModelConfig = Annotated[
     | Regret
     | Collaborative
     | ContrastiveBt
-    | MetaBt,
+    | MetaBt
+    | TokenRm,
     Field(discriminator="type"),
 ]
 
@@ -85,5 +87,6 @@ __all__ = [
     "Regret",
     "RewardModelConfig",
     "ScaledBt",
+    "TokenRm",
     "load_reward_model",
 ]

@@ -1,7 +1,7 @@
 """A reward learned through regret: steps are compared by what they leave possible, not by their own reward alone."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 import polars as pl
@@ -52,7 +52,7 @@ class Regret(Head):
     """Most steps of L-BFGS."""
 
     @model_validator(mode="after")
-    def _one_return(self) -> "Regret":
+    def _one_return(self) -> Self:
         if (self.embeddings is None) == (self.returns is None):
             raise ValueError("learn the return from `embeddings`, or name the dimension `returns`; one of the two")
         return self
@@ -68,7 +68,8 @@ class Regret(Head):
 
         if pairs.is_empty():
             raise ValueError("regret: no pair to learn from")
-        known = torch.from_numpy(self.known_terms(pool, pairs)[0] - self.known_terms(pool, pairs)[1])
+        good, poor = self.known_terms(pool, pairs)
+        known = torch.from_numpy(good - poor)
         label = torch.from_numpy(labels_of(pairs))
         apart = torch.zeros(len(pairs), 0, dtype=torch.float64)
         if self.embeddings is not None:
