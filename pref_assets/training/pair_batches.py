@@ -1,7 +1,7 @@
 """Pairs as a policy sees them: checked once before the run, then in micro-batches of similar length."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -198,7 +198,8 @@ def check_start(model: Any, data: PairData) -> None:
 class Batches:
     """Turns the rows of a step into micro-batches with losses, for one policy and one objective.
 
-    ``head`` is the objective's own module, ``carried`` what its steps pass on.
+    ``head`` is the objective's own module, ``carried`` what its steps pass on, ``live`` makes further parts of the
+    pairs at hand each time (``online_samples.LiveSampler``).
     """
 
     model: Any
@@ -207,6 +208,7 @@ class Batches:
     batch_tokens: int
     head: Any = None
     carried: "Mapping[str, torch.Tensor]" = field(default_factory=dict)
+    live: Callable[[Sequence[int]], dict[str, PartData]] | None = None
 
     def __call__(self, rows: Sequence[int], mine: Sequence[int] | None = None) -> Iterator[MicroBatch]:
         """Weighted losses of the pairs at ``mine`` (all of the step's ``rows`` by default), every sequence of a pair in
@@ -216,6 +218,10 @@ class Batches:
         same one. Statistics of the step are taken over all ``rows``, first.
         """
         mine = rows if mine is None else mine
+        if self.live is not None:
+            drawn = replace(self.data, parts={**self.data.parts, **self.live(mine)})
+            yield from replace(self, data=drawn, live=None)(rows, mine)
+            return
         statistics, first = self._statistics(rows, mine)
         parts = self._split(mine)
         for part, groups in parts:

@@ -146,7 +146,7 @@ def joined(front: Sequences, back: Sequences) -> Sequences:
 
     ids = torch.cat([front.ids, back.ids], 1)
     # Padding between the two goes to the end: whoever weighs tokens by their place must not see it.
-    order = (ids < 0).int().argsort(1, stable=True)
+    order = (ids < 0).int().argsort(dim=1, stable=True)
 
     def tokens(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
         return torch.cat([one, other], 1).gather(1, order)

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike
 
-from pref_assets.training.views.parts import Part, edit_last, last_text, parts_frame
+from pref_assets.training.views.parts import Messages, Part, edit_last, last_text, parts_frame
 
 Extractor = Literal["rake", "tfidf"]
 _TOKEN = re.compile(r"\S+\s*")
@@ -94,10 +94,14 @@ def degree_parts(
     for pair, prompt, chosen, text in items:
         versions = None if text is None else ladder(text, shares, next(weights))
         for name, version in zip(names, versions or (), strict=bool(versions)):
-            changed = edit_last(chosen, "assistant", lambda _, version=version: version)
-            assert changed is not None
-            found.append(Part(pair, name, prompt, changed))
+            found.append(Part(pair, name, prompt, _saying(chosen, version)))
     return parts_frame(found)
+
+
+def _saying(chosen: Messages, text: str) -> list[dict[str, str]]:
+    changed = edit_last(chosen, "assistant", lambda _: text)
+    assert changed is not None
+    return changed
 
 
 def length_probe_accuracy(lengths: ArrayLike, degrees: ArrayLike) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from pref_assets.pairs.messages import is_plain
+from pref_assets.pairs.messages import base_role, is_plain
 from pref_assets.training.data import PARTS, sequence_id
 
 Messages = Sequence[Mapping[str, str]]
@@ -44,19 +44,22 @@ def edit_last(messages: Messages, role: str, edit: Callable[[str], str | None]) 
     Returns:
         Null when there is no such turn, it holds more than text, or ``edit`` returns null.
     """
+    place = _last(messages, role)
+    text = None if place is None else edit(messages[place]["content"])
+    if place is None or text is None:
+        return None
     turns = [dict(turn) for turn in messages]
-    place = next((i for i in reversed(range(len(turns))) if turns[i]["role"].split("+")[0] == role), None)
-    if place is None or not is_plain(turns[place]["role"]):
-        return None
-    text = edit(turns[place]["content"])
-    if text is None:
-        return None
     turns[place]["content"] = text
     return turns
 
 
 def last_text(messages: Messages, role: str) -> str | None:
     """What the last turn of a role says; null when there is none, or it holds more than text."""
-    found: list[str] = []
-    edit_last(messages, role, lambda text: found.append(text) or text)
-    return found[0] if found else None
+    place = _last(messages, role)
+    return None if place is None else messages[place]["content"]
+
+
+def _last(messages: Messages, role: str) -> int | None:
+    """Place of the last turn of a role, if it holds text alone."""
+    place = next((i for i in reversed(range(len(messages))) if base_role(messages[i]["role"]) == role), None)
+    return place if place is not None and is_plain(messages[place]["role"]) else None
