@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pref_assets.settings import CheckpointName, ReferenceName, Settings
 from pref_assets.training.checkpoint import CheckpointInfo, check_base, read_manifest
 from pref_assets.training.config import Training
+from pref_assets.training.errors import TrainingDataError
 from pref_assets.training.job import Job, Reporter
 from pref_assets.training.objectives import DPO, ObjectiveConfig
 from pref_assets.training.objectives.kernel import check_columns
@@ -57,6 +58,15 @@ class PolicyCheckpoint(Training):
     learning_rate: float = Field(default=1e-4, gt=0, le=1)
     """Peak learning rate of AdamW. Adapters take some hundred times that of full fine-tuning."""
 
+    @model_validator(mode="after")
+    def _live_answers_have_a_reference(self) -> "PolicyCheckpoint":
+        if self.objective.live is not None and self.lora is None:
+            raise ValueError(
+                f"objective {self.objective.type}: the reference of answers drawn while training is the policy with "
+                "its adapters off, so it needs `lora`"
+            )
+        return self
+
 
 def train_policy(job: Job, report: Reporter) -> dict[str, Any]:
     """Task: fits a policy and publishes it. The reference model itself is never loaded beside it.
@@ -102,10 +112,16 @@ def _trainable(
     import torch
 
     from pref_assets.models.loading import load_tokenizer, pick_device
+    from pref_assets.training.online_samples import STEPS, LiveSampler
     from pref_assets.training.pair_batches import Batches, check_start, pair_data
 
     objective = config.objective
     check_columns(rows, objective)
+    if objective.live is not None and reference.checkpoint is not None:
+        raise TrainingDataError(
+            f"objective {objective.type}: the reference of answers drawn while training is the base model, but this "
+            f"run's reference is checkpoint {reference.checkpoint!r}; use a reference without one"
+        )
     device = pick_device()
     tokenizer = load_tokenizer(reference.model)
     data = pair_data(rows, reference_rows, tokenizer, reference.max_length, device, objective, parts)
@@ -116,7 +132,11 @@ def _trainable(
     head = objective.head(model.config.hidden_size)
     head = None if head is None else head.to(device)
     carried = {name: tensor.to(device) for name, tensor in objective.carried_start().items()}
-    batches = Batches(model, data, objective, config.batch_tokens, head, carried)
+    live = None
+    if objective.live is not None:
+        carried[STEPS] = torch.zeros(1, dtype=torch.float64, device=device)
+        live = LiveSampler(model, tokenizer, data, objective.live, config.batch_tokens, config.seed, carried)
+    batches = Batches(model, data, objective, config.batch_tokens, head, carried, live)
 
     def micro_batches(batch: Sequence[int], mine: Sequence[int] | None = None) -> "Iterator[MicroBatch]":
         with torch.autocast("cuda", dtype=torch.bfloat16, enabled=device.startswith("cuda")):
