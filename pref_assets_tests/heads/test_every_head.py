@@ -33,7 +33,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 NAMES = sorted(CONFIGS)
 ELSEWHERE = {
     "bradley_terry", "collaborative", "context", "feature_bt", "gpm", "orchestrated", "pal", "regret",
-    "contrastive", "meta", "token_rm",
+    "contrastive_bt", "meta_bt", "token_rm",
 }  # fmt: skip
 """Types whose own tests say the same, as they need other data."""
 
