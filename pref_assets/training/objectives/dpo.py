@@ -162,15 +162,17 @@ class DPO(Objective):
 
     def statistics(self, pairs: Pairs, carried: "Mapping[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
         """The columns of ``batch_columns``, (n,)."""
-        (chosen, ref_chosen), (rejected, ref_rejected) = self._logps(pairs)
         found = {}
+        if "sft" in self.loss_types:
+            found["sft_scale"] = tokens_scale(pairs, soft_labels=self.soft_labels)
+        if self.statistics_of_lengths:
+            return found
+        (chosen, ref_chosen), (rejected, ref_rejected) = self._logps(pairs)
         if "aot" in self.loss_types:
             found["aot_reference"] = _of_same_rank(chosen - rejected, ref_chosen - ref_rejected)
         if "aot_unpaired" in self.loss_types:
             found["aot_rejected"] = _of_same_rank(chosen - ref_chosen, rejected - ref_rejected)
             found["aot_chosen"] = _of_same_rank(rejected - ref_rejected, chosen - ref_chosen)
-        if "sft" in self.loss_types:
-            found["sft_scale"] = tokens_scale(pairs, soft_labels=self.soft_labels)
         return found
 
 
