@@ -33,6 +33,7 @@ ScoresName = Annotated[str, Ref("scores")]
 SubsetName = Annotated[str, Ref("subsets")]
 ReferenceName = Annotated[str, Ref("reference_logps")]
 CheckpointName = Annotated[str, Ref("checkpoints")]
+SamplesName = Annotated[str, Ref("samples")]
 
 
 class Settings(BaseModel):

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,26 @@ def generate(
     the seed, the conversation and how many times it occurred before, never on its neighbours, so neither the batch
     size nor the rest of the list changes an answer (up to float rounding of the logits).
     """
+    return [each.text for each in draw_answers(model, tokenizer, conversations, sampling, on_progress)]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """An answer, how many tokens the model drew for it (its stop token included), and whether it stopped by itself."""
+
+    text: str
+    n_tokens: int
+    finished: bool
+
+
+def draw_answers(
+    model: Any,
+    tokenizer: Any,
+    conversations: Sequence[Conversation],
+    sampling: Sampling,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[Drawn]:
+    """As ``generate``, with what is known of each answer."""
     prompts = _encode(tokenizer, conversations)
     occurrence: dict[str, int] = defaultdict(int)
     draws = []
@@ -53,8 +74,10 @@ def generate(
         occurrence[text] += 1
     tokens = generate_ids(model, tokenizer, prompts, draws, sampling, on_progress)
     stop = _stop_ids(model, tokenizer)
-    said = [ids[:-1] if ids[-1] in stop else ids for ids in tokens]
-    return [tokenizer.decode(ids, skip_special_tokens=True) for ids in said]
+    ended = [ids[-1] in stop for ids in tokens]
+    said = [ids[:-1] if done else ids for ids, done in zip(tokens, ended, strict=True)]
+    texts = [tokenizer.decode(ids, skip_special_tokens=True) for ids in said]
+    return [Drawn(text, len(ids), done) for text, ids, done in zip(texts, tokens, ended, strict=True)]
 
 
 def generate_ids(

@@ -366,6 +366,26 @@ REFERENCE_LOGPS = Table(
         "token_logps": Column(pl.List(pl.Float32), "Log-probability of each completion token; null unless asked for."),
     },
 )
+ONLINE_SAMPLES = Table(
+    "online_samples",
+    ("completion_id",),
+    {
+        "completion_id": _ID,
+        "prompt_id": Column(pl.String, "The prompt it answers."),
+        "messages": Column(MESSAGES, "The answer."),
+        "count": Column(pl.Int64, "How many times it was drawn."),
+        "reward": Column(pl.Float64, "What it earned; null where the judge gave no readable verdict."),
+        "finished": Column(pl.Boolean, "Whether the policy ended it; otherwise it was cut."),
+        "sampled_tokens": Column(pl.Int64, "How many of its tokens the policy drew; the template adds the others."),
+        "sampler_logp": Column(pl.Float64, "Sum of their log-probabilities under the policy that drew them, in nats."),
+        "reference_logp": Column(pl.Float64, "Sum of log-probabilities of all its tokens under the reference."),
+        "n_tokens": Column(pl.Int64, "Completion tokens."),
+        "truncated": Column(pl.Boolean, "Whether completion tokens were cut off."),
+        "reference_tokens": Column(pl.List(pl.Float32), "The reference's, of each token; null unless asked for."),
+        "reference_key": Column(pl.String, "Store key of the reference: model, template and length."),
+    },
+    order=("prompt_id", "completion_id"),
+)
 TRIALS = Table(
     "trials",
     ("method", "budget", "world", "flips", "seed", "metric"),

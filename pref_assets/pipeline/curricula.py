@@ -65,12 +65,14 @@ def start_name(name: str, place: int) -> str:
 
 
 def made_names(blocks: Mapping[str, Any], stage: str) -> dict[str, Any]:
-    """Names in ``stage`` that the entries of `curricula` will have made, from a file that may hold errors."""
+    """Names in ``stage`` that the entries of `curricula` and `online` stand for, of a file that may hold errors."""
     found: dict[str, Any] = {}
     for name, count in _series(blocks):
         for place in range(1, count + 1):
             if stage == "checkpoints":
                 found[f"{name}_{place}"] = {"type": "policy"}
+            elif stage == "samples" and name in (blocks.get("online") or {}):
+                found[f"{name}_{place}"] = {}
             elif stage == "reference_logps" and place > 1:
                 found[start_name(name, place)] = {}
     return found
@@ -79,7 +81,7 @@ def made_names(blocks: Mapping[str, Any], stage: str) -> dict[str, Any]:
 def _series(blocks: Mapping[str, Any]) -> list[tuple[Any, int]]:
     """Names of series and their lengths; those that cannot be read are left out."""
     found = []
-    for block, field in (("curricula", "stages"),):
+    for block, field in (("curricula", "stages"), ("online", "rounds")):
         entries = blocks.get(block)
         for name, entry in entries.items() if isinstance(entries, dict) else ():
             count = entry.get(field) if isinstance(entry, dict) else None

@@ -14,7 +14,7 @@ CURATED = (
     *("pairs", "reports/data_card", "reports/bias"),
     *("embeddings", "clusters", "reward_models", "scores", "subsets", "reports/map"),
 )
-TRAINED = ("reference_logps", "checkpoints")
+TRAINED = ("reference_logps", "samples", "checkpoints")
 EVALUATED = ("evaluations", "reports/leaderboard", "trials")
 """Stages, or single assets of a stage."""
 VERBS = {

@@ -12,11 +12,16 @@ from pref_assets.heads import RewardModelConfig
 from pref_assets.pairs.curation import PairsBlock
 from pref_assets.pairs.readers import SourceConfig
 from pref_assets.pipeline.curricula import Curriculum
+from pref_assets.pipeline.online import Online
 from pref_assets.proving.real import Trials
 from pref_assets.scoring import MeasuredScorer, ScorerConfig
 from pref_assets.selection import SelectorConfig
 from pref_assets.settings import Settings
 from pref_assets.training import CheckpointConfig, PolicyCheckpoint
+from pref_assets.training.data import MIN_PROMPT_TOKENS
+from pref_assets.training.objectives import PolicyGradient
+from pref_assets.training.online.rewards import CheckpointRewards
+from pref_assets.training.online.sampling import OnlineSamples
 from pref_assets.training.reference import ReferenceLogps
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=48)]
@@ -31,13 +36,15 @@ BLOCKS = (
     "scores",
     "subsets",
     "reference_logps",
+    "samples",
     "checkpoints",
     "curricula",
+    "online",
     "evaluations",
     "trials",
 )
 """The blocks that hold named entries, in the order in which data flows."""
-SERIES = ("curricula",)
+SERIES = ("curricula", "online")
 """The blocks whose entries stand for entries of other blocks, and are no assets themselves."""
 POOLED = ("embeddings", "clusters", "reward_models", "scores", "reference_logps", "checkpoints")
 """The blocks whose entries a scorer, clusterer or selector may look at."""
@@ -70,10 +77,14 @@ class PipelineSpec(Settings):
     """Which pairs train."""
     reference_logps: dict[Name, ReferenceLogps] = Field(default_factory=dict)
     """Base models of policies, and the log-probabilities they give to completions."""
+    samples: dict[Name, OnlineSamples] = Field(default_factory=dict)
+    """Answers of policies and what they earn."""
     checkpoints: dict[Name, CheckpointConfig] = Field(default_factory=dict)
     """Models trained on a subset."""
     curricula: dict[Name, Curriculum] = Field(default_factory=dict)
     """Series of policies, each trained on one stage of a subset and going on from the one before."""
+    online: dict[Name, Online] = Field(default_factory=dict)
+    """Series of policies, each trained on rewarded answers of the one before."""
     evaluations: dict[Name, EvaluationConfig] = Field(default_factory=dict)
     """What training did."""
     trials: dict[Name, Trials] = Field(default_factory=dict)
@@ -140,6 +151,36 @@ class PipelineSpec(Settings):
                     for name, entry in entries.items():
                         if known.setdefault(name, entry) != entry:
                             raise ValueError(f"{kind}.{series}: it makes an entry {block}.{name}, which is taken")
+        return self
+
+    @model_validator(mode="after")
+    def _samples_can_train(self) -> Self:
+        for name, policy in self.checkpoints.items():
+            if not isinstance(policy, PolicyCheckpoint):
+                continue
+            if (policy.samples is None) != (policy.update is None):
+                raise ValueError(f"checkpoints.{name}: `samples` and `update` belong together; say both or neither")
+            if isinstance(policy.objective, PolicyGradient) and policy.samples is None:
+                raise ValueError(
+                    f"checkpoints.{name}: objective `policy_gradient` learns from rewarded samples; use `online`"
+                )
+            base = self.reference_logps.get(policy.base)
+            if policy.samples and base and policy.objective.reference_tokens and not base.tokens:
+                raise ValueError(
+                    f"checkpoints.{name}: its objective needs the reference's log-probability of each token; set "
+                    f"`tokens: true` in reference_logps.{policy.base}, or `kl: 0` in its update"
+                )
+        for name, samples in self.samples.items():
+            base, longest = self.reference_logps.get(samples.base), samples.sampling.max_new_tokens
+            reward = samples.reward
+            judge = self.checkpoints.get(reward.checkpoint) if isinstance(reward, CheckpointRewards) else None
+            if isinstance(judge, PolicyCheckpoint):
+                raise ValueError(f"samples.{name}: reward.checkpoint is a policy, not a reward model")
+            if base and longest + MIN_PROMPT_TOKENS >= base.max_length:
+                raise ValueError(
+                    f"samples.{name}: answers of {longest} tokens leave no room for a prompt in the {base.max_length} "
+                    f"tokens of reference_logps.{samples.base}; lower sampling.max_new_tokens or raise max_length"
+                )
         return self
 
     @model_validator(mode="after")

@@ -2,13 +2,14 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import dagster as dg
 import polars as pl
 
 from pref_assets.home import Home
+from pref_assets.pairs.schema import ONLINE_SAMPLES
 from pref_assets.pipeline.claims import ITSELF, Checks, Claim, Frames, check, height, verdict
 from pref_assets.pipeline.inputs import write_input
 from pref_assets.pipeline.metadata import bounded, series
@@ -19,8 +20,10 @@ from pref_assets.resources.folders import Folder
 from pref_assets.resources.tables import TABLES
 from pref_assets.selection import Budget, SelectorConfig
 from pref_assets.tables import TableStore
+from pref_assets.training import PolicyCheckpoint
 from pref_assets.training.checkpoint import METRICS, pair_ids, read_manifest
 from pref_assets.training.job import Job
+from pref_assets.training.online.updates import pair_ids_of
 
 RESCORED = 32
 """Completions scored again to see whether batching matters."""
@@ -42,6 +45,8 @@ def training_checks(spec: PipelineSpec) -> Checks:
             )
         found.append(check(asset_key(spec.name, "subsets", name), claims))
     found += [check(asset_key(spec.name, "reference_logps", n), [_logps_are_finite()]) for n in spec.reference_logps]
+    claims = [_logps_are_finite("reference_logp"), _sampled_prompts_may_train(spec)]
+    found += [check(asset_key(spec.name, "samples", name), claims) for name in spec.samples]
     for name in spec.checkpoints:
         found.append(_sound_checkpoint(spec, name))
         if spec.checkpoints[name].type == "reward_model":
@@ -131,9 +136,20 @@ def _tokens_are_in_budget(spec: PipelineSpec, settings: SelectorConfig, tokens: 
     return Claim("budget_is_exact", text, judge, reads)
 
 
-def _logps_are_finite() -> Claim:
+def _sampled_prompts_may_train(spec: PipelineSpec) -> Claim:
     def judge(frames: Frames) -> dg.AssetCheckResult:
-        good = pl.col("logp").is_finite() & (pl.col("logp") <= 0) & (pl.col("n_tokens") > 0)
+        split = frames["prompts"].select("prompt_id", "split")
+        asked = frames[ITSELF].select("prompt_id").unique().join(split, on="prompt_id", how="left")
+        return verdict(asked.filter((pl.col("split") != "train").fill_null(value=True)), height(frames[ITSELF]))
+
+    text = "Every prompt that was answered is in the split `train`."
+    reads = {"prompts": asset_key(spec.name, "pairs", "prompts")}
+    return Claim("held_out_prompts_are_not_answered", text, judge, reads)
+
+
+def _logps_are_finite(column: str = "logp") -> Claim:
+    def judge(frames: Frames) -> dg.AssetCheckResult:
+        good = pl.col(column).is_finite() & (pl.col(column) <= 0) & (pl.col("n_tokens") > 0)
         return verdict(frames[ITSELF].filter(~good.fill_null(False)), height(frames[ITSELF]))
 
     text = "Every log-probability is finite and at most zero, over at least one token."
@@ -212,20 +228,24 @@ def manifest_problems(folder: Path, tables: TableStore) -> list[str]:
         if found != pinned.data_version:
             where = "/".join(pinned.key)
             problems.append(f"{where} version {pinned.delta_version} has content {found}, not {pinned.data_version}")
-        elif name == "subset":
+        elif name == "subset" and ONLINE_SAMPLES.name not in manifest.tables:
             decisions = tables.scan(pinned.key, version=pinned.delta_version).filter("selected")
             if (stage := manifest.config.get("stage")) is not None:
                 decisions = decisions.filter(stage=stage)
-            problems += _pair_problems(folder, decisions.select("pair_id").collect())
+            problems += _pair_problems(folder, decisions.select("pair_id").collect()["pair_id"])
+        elif name == ONLINE_SAMPLES.name:
+            update = PolicyCheckpoint.model_validate(manifest.config).update
+            samples = tables.scan(pinned.key, version=pinned.delta_version).collect()
+            problems += _pair_problems(folder, pair_ids_of(update, samples) if update else ())
     return problems
 
 
-def _pair_problems(folder: Path, chosen: pl.DataFrame) -> list[str]:
+def _pair_problems(folder: Path, chosen: Iterable[str]) -> list[str]:
     try:
         listed = set(pair_ids(folder))
     except ValueError as error:
         return [str(error)]
-    selected = set(chosen["pair_id"])
+    selected = set(chosen)
     if listed == selected:
         return []
     return [f"{len(listed - selected)} listed pairs are not selected, {len(selected - listed)} selected are not listed"]

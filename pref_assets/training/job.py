@@ -13,6 +13,8 @@ TaskName = Literal[
     "measure",
     "measured_alone",
     "reference_logps",
+    "sample_answers",
+    "reward_answers",
     "train_policy",
     "train_reward_model",
     "evaluate_policy",

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import polars as pl
 from pydantic import Field, model_validator
 
-from pref_assets.settings import CheckpointName, ReferenceName, Settings
+from pref_assets.settings import CheckpointName, ReferenceName, SamplesName, Settings
 from pref_assets.training.checkpoint import CheckpointInfo, check_base, read_manifest
 from pref_assets.training.config import Training
 from pref_assets.training.errors import TrainingDataError
 from pref_assets.training.job import Job, Reporter
 from pref_assets.training.objectives import DPO, ObjectiveConfig
 from pref_assets.training.objectives.kernel import check_columns
+from pref_assets.training.online.updates import UpdateConfig
 from pref_assets.training.reference import ReferenceLogps
 from pref_assets.training.run import Trainable, train
 
@@ -53,6 +54,10 @@ class PolicyCheckpoint(Training):
     """The policy checkpoint to go on from; left out, training starts at the reference."""
     stage: int | None = Field(default=None, ge=1)
     """Train only the subset's pairs of this stage; left out, all stages one after the other."""
+    samples: SamplesName | None = None
+    """Answers of a policy, to train on in place of the subset's pairs; `online` sets it."""
+    update: UpdateConfig | None = None
+    """What is learned from the `samples`; `online` sets it, and the objective that belongs to it."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, a third more arithmetic."""
     learning_rate: float = Field(default=1e-4, gt=0, le=1)

@@ -27,6 +27,8 @@ TASKS: dict[str, str] = {
     "measure": "pref_assets.scoring.measure:measure",
     "measured_alone": "pref_assets.scoring.measure:measured_alone",
     "reference_logps": "pref_assets.training.reference:reference_logps",
+    "sample_answers": "pref_assets.training.online.sampling:sample_answers",
+    "reward_answers": "pref_assets.training.online.rewards:reward_answers",
     "train_policy": "pref_assets.training.policy:train_policy",
     "train_reward_model": "pref_assets.training.reward_model:train_reward_model",
     "evaluate_policy": "pref_assets.evaluation.policy:evaluate_policy",

@@ -13,6 +13,7 @@ from pref_assets.home import Home
 from pref_assets.pairs.schema import (
     COMPLETIONS,
     MESSAGES,
+    ONLINE_SAMPLES,
     PAIRS,
     PROMPTS,
     REFERENCE_LOGPS,
@@ -36,10 +37,15 @@ from pref_assets.training.data import training_rows
 from pref_assets.training.errors import TrainingDataError
 from pref_assets.training.job import Job
 from pref_assets.training.jobs import policy_job, reward_model_job
+from pref_assets.training.online.rows import online_reference, online_rows
+from pref_assets.training.online.updates import UpdateConfig
 from pref_assets.training.reference import KIND, reference_rows
 from pref_assets.training.run import training_folder
 
 _TABLES = {"pairs": PAIRS, "prompts": PROMPTS, "completions": COMPLETIONS}
+SAMPLES = "samples"
+"""Input of a policy that learns from samples."""
+_VERSIONED = dg.PythonObjectDagsterType(Versioned)
 _STEP_SERIES = ("loss", "rewards/accuracies", "rewards/margins", "accuracy", "margin")
 _RUN_SERIES = ("steps", "seconds", "tokens_per_second", "peak_rss_mib", "peak_cuda_mib")
 
@@ -52,7 +58,8 @@ def build(spec: PipelineSpec) -> Assets:
 
 def _reference_logps(spec: PipelineSpec, name: str, settings: ReferenceLogps) -> dg.AssetsDefinition:
     policies = [each for each in spec.checkpoints.values() if isinstance(each, PolicyCheckpoint) and each.base == name]
-    policies = [each for each in policies if not each.objective.reference_free]
+    # Samples bring their own.
+    policies = [each for each in policies if not (each.objective.reference_free or each.samples)]
     # A score of every pair needs every pair's; read by subsets alone it would also close a circle.
     scored = any(name in spec.needs(each, "reference_logps") for each in spec.scores.values())
     trained = [(each.subset, each.stage) for each in policies if not scored or each.objective.part_names]
@@ -149,12 +156,17 @@ def _sequences(
 
 def _checkpoint(spec: PipelineSpec, name: str, settings: CheckpointConfig) -> dg.AssetsDefinition:
     policy = settings if isinstance(settings, PolicyCheckpoint) else None
-    bases = [policy.base] if policy and not policy.objective.reference_free else []
+    bases = [policy.base] if policy and not (policy.objective.reference_free or policy.samples) else []
     scores = spec.needs(settings, "scores")
     earlier = spec.earlier(settings)
     columns = (settings.objective if isinstance(settings, PolicyCheckpoint) else settings).score_columns()
+    samples = {}
+    if policy and policy.samples:
+        key = asset_key(spec.name, "samples", policy.samples)
+        samples[SAMPLES] = dg.AssetIn(key=key, dagster_type=_VERSIONED)
     what = "A policy aligned" if policy else "A reward model fine-tuned"
     read = [f"subset `{settings.subset}`, its pairs and texts", *(f"reference_logps `{b}`" for b in bases)]
+    read += [f"samples `{policy.samples}`"] if policy and policy.samples else []
     read += [f"scores `{each}`" for each in scores] + [f"checkpoint `{each}`" for each in earlier]
 
     @dg.asset(
@@ -177,6 +189,7 @@ def _checkpoint(spec: PipelineSpec, name: str, settings: CheckpointConfig) -> dg
             **named_inputs(spec.name, "reference_logps", bases),
             **named_inputs(spec.name, "scores", scores),
             **named_inputs(spec.name, "checkpoints", earlier),
+            **samples,
         },
         io_manager_key=FOLDER_IO,
         pool=GPU_POOL,
@@ -197,15 +210,20 @@ def _checkpoint(spec: PipelineSpec, name: str, settings: CheckpointConfig) -> dg
         pins = {key: _pin([spec.name, "pairs", key], table) for key, table in tables.items()}
         scored, folders = taken(inputs, "scores"), taken(inputs, "checkpoints")
         origins = {each: Origin(name=each, version=folder.version) for each, folder in folders.items()}
-        rows = training_rows(
-            subset.rows.collect(),
-            pairs.rows.collect(),
-            prompts.rows.collect(),
-            completions.rows.collect(),
-            columns=columns,
-            scores=scored,
-            stage=policy.stage if policy else None,
-        )
+        drawn: Versioned | None = inputs.get(SAMPLES)
+        if drawn is not None and policy and policy.update:
+            pins[ONLINE_SAMPLES.name] = _pin([spec.name, "samples", str(policy.samples)], drawn)
+            rows = _learned(name, policy.update, drawn, prompts)
+        else:
+            rows = training_rows(
+                subset.rows.collect(),
+                pairs.rows.collect(),
+                prompts.rows.collect(),
+                completions.rows.collect(),
+                columns=columns,
+                scores=scored,
+                stage=policy.stage if policy else None,
+            )
         if policy and policy.stage is not None and rows.is_empty():
             raise TrainingDataError(_no_such_stage(name, settings.subset, policy.stage, subset.rows))
         if isinstance(settings, RewardModelCheckpoint):
@@ -214,6 +232,8 @@ def _checkpoint(spec: PipelineSpec, name: str, settings: CheckpointConfig) -> dg
         else:
             reference = spec.reference_logps[settings.base]
             logps = taken(inputs, "reference_logps").get(settings.base, REFERENCE_LOGPS.empty())
+            if drawn is not None:
+                logps = online_reference(drawn.rows.collect())
             start, referred = (origins.get(each or "") for each in (spec.start_of(settings), reference.checkpoint))
             job = policy_job(home.root, spec.name, name, settings, rows, reference, logps, pin, pins, start, referred)
         folder, link, notes = _trained(context, job, compute, tracking, settings)
@@ -226,6 +246,23 @@ def _checkpoint(spec: PipelineSpec, name: str, settings: CheckpointConfig) -> dg
         )
 
     return checkpoint
+
+
+def _learned(name: str, update: UpdateConfig, drawn: Versioned, prompts: Versioned) -> pl.DataFrame:
+    """Training rows of rewarded samples.
+
+    Raises:
+        TrainingDataError: no group of answers teaches anything.
+    """
+    samples = drawn.rows.collect()
+    rows = online_rows(update, samples, prompts.rows.collect())
+    if rows.is_empty():
+        raise TrainingDataError(
+            f"checkpoint {name!r}: of {samples['prompt_id'].n_unique()} prompts, none has answers that update "
+            f"`{update.type}` can learn from: their rewards do not differ, or are too low. Use more prompts or "
+            "`answers`, a higher temperature, or a reward that tells answers apart"
+        )
+    return rows
 
 
 def _no_such_stage(name: str, subset: str, stage: int, decisions: pl.LazyFrame) -> str:

@@ -21,9 +21,11 @@ from pref_assets.training.objectives.mapo import MaPO
 from pref_assets.training.objectives.mm_dpo import MMDPO
 from pref_assets.training.objectives.mmpo import MMPO
 from pref_assets.training.objectives.orpo import ORPO
+from pref_assets.training.objectives.policy_gradient import PolicyGradient
 from pref_assets.training.objectives.rankdpo import RankDPO
 from pref_assets.training.objectives.rdpo import RDPO
 from pref_assets.training.objectives.selm import SELM
+from pref_assets.training.objectives.sft import SFT
 from pref_assets.training.objectives.smpo import SmPO
 from pref_assets.training.objectives.spo import SPO
 from pref_assets.training.objectives.step_dpo import StepDPO
@@ -46,9 +48,11 @@ ObjectiveConfig = Annotated[
     | MMDPO
     | MMPO
     | ORPO
+    | PolicyGradient
     | RankDPO
     | RDPO
     | SELM
+    | SFT
     | SmPO
     | SPO
     | StepDPO
@@ -72,6 +76,7 @@ __all__ = [
     "ORPO",
     "RDPO",
     "SELM",
+    "SFT",
     "SPO",
     "FlipDPO",
     "HierarchicalDPO",
@@ -81,6 +86,7 @@ __all__ = [
     "ObjectiveConfig",
     "PairLosses",
     "Pairs",
+    "PolicyGradient",
     "RankDPO",
     "Sequences",
     "SmPO",
