@@ -13,7 +13,7 @@ from pref_assets.settings import ScoresName
 
 class MeanPreference(Scorer):
     """Mean margin of an answer over the K answers that it was compared with, itself included: s_i = sum_k s(i > k) / K,
-    what GPO trains on (Zhang et al., arXiv:2410.02197, section 5).
+    what GPO trains on (Zhang et al., arXiv:2410.02197).
 
     Unlike a reward it is defined where preferences go in circles, so it takes the margins of `gpm` as well as any other
     score of pairs. ``score_chosen`` and ``score_rejected`` are s of the sides, ``score`` their difference unless
