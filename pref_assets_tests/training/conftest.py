@@ -96,8 +96,8 @@ def logps(reference: ReferenceLogps, tmp_path_factory: pytest.TempPathFactory) -
 
 def completions_of(rows: pl.DataFrame) -> pl.DataFrame:
     return pl.concat(
-        rows.select("prompt", completion_id=f"{side}_id", messages=side).select("completion_id", "prompt", "messages")
-        for side in ("chosen", "rejected")
+        rows.select(completion_id=f"{side}_id", prompt=prompt, messages=side)
+        for side, prompt in (("chosen", "prompt"), ("rejected", pl.coalesce("rejected_prompt", "prompt")))
     )
 
 

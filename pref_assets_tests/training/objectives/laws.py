@@ -64,7 +64,8 @@ def tiny_data(
         for name, parameter in policy.named_parameters():
             if "lora_B" in name:
                 parameter.normal_(std=0.05)
-    return policy, pair_data(rows, logps, load_tokenizer(tiny), reference.max_length, "cpu", objective)
+    parts = objective.parts(rows, 0)
+    return policy, pair_data(rows, logps, load_tokenizer(tiny), reference.max_length, "cpu", objective, parts)
 
 
 def steps_of(
@@ -72,7 +73,8 @@ def steps_of(
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """Losses of each step by pair, and the gradients of their sum, over the same rows in micro-batches."""
     torch.manual_seed(0)
-    batches = Batches(policy, data, objective, batch_tokens, None, objective.carried_start())
+    head = objective.head(policy.config.hidden_size)
+    batches = Batches(policy, data, objective, batch_tokens, head, objective.carried_start())
     n = len(data.ids)
     policy.zero_grad()
     losses = []
@@ -103,5 +105,28 @@ def with_columns(**columns: Callable[[int], float]) -> Callable[[pl.DataFrame], 
     def change(rows: pl.DataFrame) -> pl.DataFrame:
         named = [[{"name": name, "value": float(of(i))} for name, of in columns.items()] for i in range(len(rows))]
         return rows.with_columns(columns=pl.Series(named, dtype=rows.schema["columns"]))
+
+    return change
+
+
+def of_sentences(rows: pl.DataFrame) -> pl.DataFrame:
+    """Training rows whose answers have several sentences and words of their own, so that every view can be made."""
+    chosen = [f"Sure thing. I count to {i + 2} now. It goes {'on ' * i}well. That was all." for i in range(len(rows))]
+    said = pl.Series([[{"role": "assistant", "content": text}] for text in chosen], dtype=rows.schema["chosen"])
+    return rows.with_columns(chosen=said)
+
+
+def of_two_prompts(rows: pl.DataFrame) -> pl.DataFrame:
+    """Training rows of which every second one has another prompt for its rejected side."""
+    asked = [[{"role": "user", "content": f"Say sorry {i} times."}] if i % 2 else None for i in range(len(rows))]
+    return rows.with_columns(rejected_prompt=pl.Series(asked, dtype=rows.schema["rejected_prompt"]))
+
+
+def with_text(name: str) -> Callable[[pl.DataFrame], pl.DataFrame]:
+    """A change of training rows that gives every row a text of that name, a different one."""
+
+    def change(rows: pl.DataFrame) -> pl.DataFrame:
+        texts = [[{"name": name, "text": "It counts" + " well" * i + "."}] for i in range(len(rows))]
+        return rows.with_columns(texts=pl.Series(texts, dtype=rows.schema["texts"]))
 
     return change

@@ -20,35 +20,50 @@ from pref_assets.training.policy import PolicyCheckpoint, load_policy, train_pol
 from pref_assets.training.reference import ReferenceLogps, reference_logps, reference_rows
 from pref_assets_tests.training import conftest
 from pref_assets_tests.training.conftest import SUBSET, Recorder, completions_of, make_rows
-from pref_assets_tests.training.objectives.laws import with_columns
+from pref_assets_tests.training.objectives.laws import of_sentences, of_two_prompts, with_columns, with_text
 
 SETTINGS: dict[str, list[dict[str, Any]]] = {
     "bco": [{}],
     "cpo": [{}, {"loss_type": "simpo", "beta": 2.0, "cpo_alpha": 0.0}],
     "crm": [{"noise": 0.4, "ramp_steps": 0}, {"noise": 0.4, "ramp_steps": 0, "peer": "rm"}],
+    "dcpo": [{}],
+    "dove": [{}],
     "dpo": [{}, {"loss_type": ["sigmoid", "bco_pair", "sft"], "ld_alpha": 0.5, "use_weighting": True}],
     "flip_dpo": [{}, {"flips": "rm"}, {"flips": "rm", "correction": "backward"}],
     "gpo": [{"scores": "rm", "beta": 0.1}],
+    "hierarchical_dpo": [{}],
+    "hypo": [{"lam": 0.1, "max_new_tokens": 4}],
     "kto": [{}],
+    "mapl": [{}],
     "mapo": [{}],
     "mm_dpo": [{"delta": "rm"}, {"scaling": "implicit", "sft": 0.25}],
     "mmpo": [{"scores": "rm"}],
     "orpo": [{}, {"likelihood_of": "conversation"}],
     "rankdpo": [{"scores": "rm"}],
+    "rdpo": [{"gamma": 0.1}, {"gamma": 0.1, "form": "logsigmoid", "shuffled": True}],
+    "selm": [{"alpha": 1.0}, {"alpha": 1.0, "samples": 2, "max_new_tokens": 4}],
     "smpo": [{}, {"scores": "rm"}],
+    "spo": [{}, {"extractor": "tfidf"}],
     "step_dpo": [{}, {"confidence": "rm"}],
     "token_dpo": [{"untouched": 0.1}],
 }
 ROWS: dict[str, Callable[[pl.DataFrame], pl.DataFrame]] = {
     "crm": with_columns(peer=lambda i: i),
+    "dcpo": of_sentences,
+    "dove": of_two_prompts,
     "flip_dpo": with_columns(doubt=lambda i: 0.6 + i / 20),
     "gpo": with_columns(s_chosen=lambda i: 0.1 * i, s_rejected=lambda i: -0.2),
+    "hierarchical_dpo": of_sentences,
+    "mapl": of_sentences,
     "mm_dpo": with_columns(delta=lambda i: i - 1),
     "mmpo": with_columns(gap=lambda i: i - 1),
     "rankdpo": with_columns(
         phi_chosen=lambda i: 0.9, phi_rejected=lambda i: i / 10, rank_chosen=lambda i: 1, rank_rejected=lambda i: 2
     ),
+    "rdpo": with_text("rationale"),
+    "selm": with_text("sampled"),
     "smpo": with_columns(gap=lambda i: i - 1.5),
+    "spo": of_sentences,
     "step_dpo": with_columns(confidence=lambda i: 0.5 + i / 20),
 }
 """What a type's rows need beside texts and labels, such as ``columns``."""

@@ -398,13 +398,13 @@ FEATURES = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.5, 0.0]], dtype=torch.float6
 def bandit(lam, rate=0.5, steps=4000):
     """Mass on the arm that no pair has, and the divergence, after exact gradient descent on arm 1 over arm 2."""
     theta = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    start = make_pairs(0.0, 0.0, math.log(0.4), math.log(0.4))
     for _ in range(steps):
         logps = torch.log_softmax(REFERENCE.log() + FEATURES @ theta, 0)
-        pairs = make_pairs(0.0, 0.0, math.log(0.4), math.log(0.4))
         pairs = replace(
-            pairs,
-            chosen=replace(pairs.chosen, logp=logps[:1]),
-            rejected=replace(pairs.rejected, logp=logps[1:2]),
+            start,
+            chosen=replace(start.chosen, logp=logps[:1]),
+            rejected=replace(start.rejected, logp=logps[1:2]),
         )
         loss = DPO().losses(pairs).loss.sum() + lam * (logps.exp() * (logps - REFERENCE.log())).sum()
         (gradient,) = torch.autograd.grad(loss, theta)
