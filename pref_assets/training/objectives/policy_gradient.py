@@ -53,12 +53,12 @@ class PolicyGradient(Objective):
         total = shares[CHOSEN] + shares[REJECTED]
 
         def mean(place: int) -> "torch.Tensor":
-            weighted = sum(shares[side] * values[place].detach() for side, values in found.items())
-            return weighted / total  # type: ignore[return-value]
+            chosen, rejected = (shares[side] * found[side][place].detach() for side in (CHOSEN, REJECTED))
+            return (chosen + rejected) / total
 
         loss = found[CHOSEN][0] + found[REJECTED][0]
-        rewards = (pairs.columns[f"reward_{side}"] for side in found)
-        return PairLosses(loss, *rewards, {"kl": mean(1), "clipped": mean(2)})
+        rewards = {f"reward_{side}": pairs.columns[f"reward_{side}"] for side in found}
+        return PairLosses(loss, **rewards, values={"kl": mean(1), "clipped": mean(2)})
 
     def answer_loss(
         self,

@@ -131,19 +131,24 @@ def drawn_rows(
 
     asked = [turns for turns in prompts["messages"].to_list() for _ in range(settings.answers)]
     answers = draw_answers(model, tokenizer, asked, settings.sampling)
-    texts, finished = [each.text for each in answers], [each.finished for each in answers]
+    texts = [each.text for each in answers]
+    keys = list(zip(map(_key, asked), texts, strict=True))
     # An answer that was drawn several times is read once.
-    place = {each: i for i, each in enumerate(dict.fromkeys(zip(map(_key, asked), texts, strict=True)))}
-    owners = [place[each] for each in zip(map(_key, asked), texts, strict=True)]
-    firsts = {owner: i for i, owner in reversed(list(enumerate(owners)))}
-    encoded = [
-        encode(tokenizer, asked[firsts[i]], _said(texts[firsts[i]]), reference.max_length) for i in range(len(firsts))
-    ]
-    of_tokens = completion_token_logps(model, encoded, reference.batch_tokens)
-    counts = [min(encoded[owner].n_completion, each.n_tokens) for owner, each in zip(owners, answers, strict=True)]
-    sums = [float(of_tokens[owners[i]][: counts[i]].sum(dtype="float64")) for i in range(len(texts))]
+    encoded = {
+        key: encode(tokenizer, turns, _said(text), reference.max_length)
+        for key, turns, text in zip(keys, asked, texts, strict=True)
+    }
+    logps = completion_token_logps(model, list(encoded.values()), reference.batch_tokens)
+    of_tokens = dict(zip(encoded, logps, strict=True))
+    counts = [min(encoded[key].n_completion, each.n_tokens) for key, each in zip(keys, answers, strict=True)]
+    sums = [float(of_tokens[key][:count].sum(dtype="float64")) for key, count in zip(keys, counts, strict=True)]
     n = settings.answers
-    columns = {"text": texts, "finished": finished, "sampled_tokens": counts, "sampler_logp": sums}
+    columns: dict[str, list[Any]] = {
+        "text": texts,
+        "finished": [each.finished for each in answers],
+        "sampled_tokens": counts,
+        "sampler_logp": sums,
+    }
     return prompts.select("id").with_columns(
         pl.Series(name, [values[i : i + n] for i in range(0, len(texts), n)]) for name, values in columns.items()
     )

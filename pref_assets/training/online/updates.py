@@ -149,7 +149,7 @@ class _Gradient(Update):
 
 
 def _two(chosen: Answer, its: dict[str, float], rejected: Answer, others: dict[str, float]) -> Choice:
-    columns = {}
+    columns: dict[str, float] = {}
     for side, answer, numbers in (("chosen", chosen, its), ("rejected", rejected, others)):
         told = {"tokens": float(answer.sampled_tokens), "sampler_logp": answer.sampler_logp, "reward": answer.reward}
         columns |= {f"{name}_{side}": value for name, value in {**numbers, **told}.items()}
