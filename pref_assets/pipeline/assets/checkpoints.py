@@ -146,7 +146,7 @@ def _sequences(
         asked = pl.coalesce("rejected_prompt", "prompt")
         parts.append(frame.select(completion_id="rejected_id", prompt=asked, messages="rejected"))
     for policy in policies:
-        if policy.objective.part_names:
+        if set(policy.objective.part_names) - policy.objective.parts_without_reference:
             # A pair's further sequences may come from its neighbours in the run.
             further = policy.objective.parts(rows[policy.subset, policy.stage], policy.seed)
             wanted = further.filter(~pl.col("part").is_in(list(policy.objective.parts_without_reference)))
@@ -223,6 +223,7 @@ def _checkpoint(spec: PipelineSpec, name: str, settings: CheckpointConfig) -> dg
                 columns=columns,
                 scores=scored,
                 stage=policy.stage if policy else None,
+                texts=policy.objective.texts if policy else None,
             )
         if policy and policy.stage is not None and rows.is_empty():
             raise TrainingDataError(_no_such_stage(name, settings.subset, policy.stage, subset.rows))
