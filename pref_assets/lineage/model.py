@@ -82,6 +82,8 @@ class Use:
     subset: str
     created: str
     evaluations: list[str]
+    values: dict[str, float] = field(default_factory=dict)
+    """How the pair counted: label, weight, margin, and the numbers that the loss read or made of it."""
 
 
 @dataclass(frozen=True)

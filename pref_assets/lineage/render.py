@@ -67,6 +67,8 @@ def _pair(pair: PairTrace) -> Iterator[str]:
     for use in pair.checkpoints:
         measured = f"; measured by {', '.join(use.evaluations)}" if use.evaluations else ""
         yield f"  trained   {use.checkpoint}@{use.version} ({use.kind}, subset {use.subset}, {use.created}){measured}"
+        if use.values:
+            yield f"            as {', '.join(f'{name} {value:.4g}' for name, value in use.values.items())}"
     if not pair.checkpoints:
         yield "  trained   no checkpoint" + (": held out" if pair.split not in (None, "train") else "")
 

@@ -4,6 +4,7 @@ Reads the tables of a home and the manifests of its checkpoints; needs neither t
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -31,7 +32,7 @@ from pref_assets.pairs.schema import (
     RECORD_VOTES,
 )
 from pref_assets.pairs.texts import text_of
-from pref_assets.training.checkpoint import pair_ids
+from pref_assets.training.checkpoint import PAIR_TABLE, pair_ids
 
 _DECIDED = ("selected", "rank", "score", "reason", "weight", "p_chosen", "margin")
 
@@ -211,6 +212,7 @@ def _uses(tables: PipelineTables, ids: list[str]) -> dict[str, list[Use]]:
     found: dict[str, list[Use]] = {}
     evaluations = _evaluations(tables)
     for folder, manifest in manifests(tables.home, tables.pipeline):
+        values = _counted(folder, ids)
         for pair in sorted(set(pair_ids(folder)) & set(ids)):
             use = Use(
                 checkpoint=manifest.name,
@@ -219,9 +221,20 @@ def _uses(tables: PipelineTables, ids: list[str]) -> dict[str, list[Use]]:
                 subset=manifest.subset.key[-1],
                 created=manifest.created,
                 evaluations=evaluations.get((manifest.name, manifest.version), []),
+                values=values.get(pair, {}),
             )
             found.setdefault(pair, []).append(use)
     return found
+
+
+def _counted(folder: Path, ids: list[str]) -> dict[str, dict[str, float]]:
+    """Numbers of pairs from a checkpoint's own table; older checkpoints have none."""
+    file = folder / PAIR_TABLE
+    if not file.exists():
+        return {}
+    rows = pl.scan_parquet(file).filter(pl.col("pair_id").is_in(ids)).collect()
+    numbers = rows.select("pair_id", pl.selectors.numeric()).to_dicts()
+    return {row.pop("pair_id"): {name: value for name, value in row.items() if value is not None} for row in numbers}
 
 
 def _evaluations(tables: PipelineTables) -> dict[tuple[str, str], list[str]]:

@@ -23,6 +23,7 @@ from pref_assets.training.state import sync
 MANIFEST = "manifest.json"
 METRICS = "metrics.jsonl"
 PAIR_IDS = "pair_ids.txt"
+PAIR_TABLE = "pairs.parquet"
 LIBRARIES = ("torch", "transformers", "peft", "safetensors")
 
 Kind = Literal["policy", "reward_model"]
@@ -120,7 +121,9 @@ def checkpoint_version(
         reference_key: key of the reference log-probabilities; null for a reward model.
         start: the checkpoint that training goes on from.
     """
-    settings = config.model_dump(mode="json", exclude={"subset", "base", "start", "samples", "update", "save_every", "max_loss"})
+    settings = config.model_dump(
+        mode="json", exclude={"subset", "base", "start", "samples", "update", "save_every", "max_loss"}
+    )
     if settings.get("early_stop", ...) is None:
         del settings["early_stop"]
     return digest([settings, content_hash(rows), base_identity, reference_key, start and start.version])

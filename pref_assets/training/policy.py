@@ -154,7 +154,17 @@ def _trainable(
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if head is not None:
         parameters |= {f"objective_head.{name}": p for name, p in head.named_parameters()}
-    return Trainable(parameters, micro_batches, write, {"truncated_completions": data.truncated}, carried=carried)
+    weights = sum(p.numel() for p in model.parameters())
+    return Trainable(
+        parameters,
+        micro_batches,
+        write,
+        {"truncated_completions": data.truncated},
+        carried=carried,
+        # Forward, and backward through the states; the gradients of weights only where all of them learn.
+        flops_per_token=(6.0 if config.lora is None else 4.0) * weights,
+        derived=objective.derived({name: values.double().cpu().numpy() for name, values in data.columns.items()}),
+    )
 
 
 def starting_policy(config: PolicyCheckpoint, base: str, device: str, start: Path | None) -> Any:

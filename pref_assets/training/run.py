@@ -7,13 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from pref_assets.home import Home
 from pref_assets.models.reference import identity
 from pref_assets.training.capacity import Sizes, check_disk, check_memory, check_weights, environment, peak_flops
 from pref_assets.training.checkpoint import (
     METRICS,
+    PAIR_TABLE,
     CheckpointInfo,
     Kind,
     Manifest,
@@ -63,6 +66,7 @@ class Trainable:
     carried: Mapping[str, "torch.Tensor"] = field(default_factory=dict)
     validate: Callable[[], dict[str, float]] | None = None
     flops_per_token: float | None = None
+    derived: "Mapping[str, NDArray[np.float64]]" = field(default_factory=dict)
 
 
 def train(
@@ -95,6 +99,17 @@ def train(
             return _result(final, read_manifest(final), reused=True)
         manifest = _train(job, report, kind, config, reference_key, build, info, final, work, world)
     return _result(final, manifest, reused=False)
+
+
+def pair_table(rows: pl.DataFrame, derived: "Mapping[str, NDArray[np.float64]]") -> pl.DataFrame:
+    """How each pair counted in training, by pair id: label, weight, margin, stage, the numbers that the loss read of it
+    and those that follow from them."""
+    shown = rows.select("pair_id", "p_chosen", "weight", "margin", "stage", "swapped")
+    named = rows.select("pair_id", "columns").explode("columns").drop_nulls("columns").unnest("columns")
+    if not named.is_empty():
+        wide = named.pivot("name", index="pair_id", values="value")
+        shown = shown.join(wide, on="pair_id", how="left", maintain_order="left")
+    return shown.with_columns(pl.Series(name, values) for name, values in derived.items())
 
 
 def _published(final: Path, work: WorkFolder) -> bool:
@@ -158,7 +173,7 @@ def _train(
     }
     published = world.each(
         lambda: (
-            _publish(trainable, kind, info, config, base_identity, ids, fitted.metrics, run, work, final)
+            _publish(trainable, kind, info, config, base_identity, rows, fitted.metrics, run, work, final)
             if world.main
             else None
         )
@@ -211,7 +226,7 @@ def _publish(
     info: CheckpointInfo,
     config: Training,
     base_identity: str,
-    ids: Sequence[str],
+    rows: pl.DataFrame,
     metrics: Mapping[str, float],
     run: Mapping[str, Any],
     work: WorkFolder,
@@ -219,8 +234,9 @@ def _publish(
 ) -> Manifest:
     temporary = staging(final)
     trainable.write(temporary)
+    pair_table(rows, trainable.derived).write_parquet(temporary / PAIR_TABLE)
     shutil.copyfile(work.metrics_file, temporary / METRICS)
-    manifest = write_manifest(temporary, kind, info, config, base_identity, ids, metrics, run)
+    manifest = write_manifest(temporary, kind, info, config, base_identity, rows["pair_id"], metrics, run)
     publish(temporary, final)
     shutil.rmtree(work.path)
     return manifest

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from pref_assets.models.loading import load_causal_lm, load_tokenizer
 from pref_assets.training import worker
 from pref_assets.training.checkpoint import pair_ids, read_manifest
-from pref_assets.training.data import encode
+from pref_assets.training.data import TRAINING_ROWS, encode
 from pref_assets.training.errors import (
     NonFiniteLossError,
     OutOfMemoryError,
@@ -292,3 +292,15 @@ def test_on_a_gpu_the_run_learns_and_loads(tmp_path, rows, reference, logps):
     model, tokenizer = load_policy(result["folder"])
     assert next(model.parameters()).is_cuda
     assert tokenizer.chat_template == load_tokenizer(reference.model).chat_template
+
+
+def test_how_each_pair_counted_is_kept(tmp_path, rows, reference, logps):
+    values = pl.Series("columns", [[{"name": "delta", "value": float(i)}] for i in range(len(rows))])
+    weighed = rows.with_columns(values.cast(TRAINING_ROWS["columns"]), weight=pl.lit(0.5))
+    objective = {"type": "mm_dpo", "delta": "rewards", "w": 0.5, "k": 0.5}
+    result = train_policy(make_job(tmp_path, weighed, reference, logps, objective=objective), Recorder())
+    table = pl.read_parquet(Path(result["folder"]) / "pairs.parquet")
+    assert table["pair_id"].to_list() == rows["pair_id"].to_list()
+    assert table["weight"].to_list() == [0.5] * 6
+    assert table["delta"].to_list() == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    assert table["beta"][:2].to_list() == pytest.approx([0.1, 0.11967346701436835], abs=1e-7)
