@@ -1,7 +1,8 @@
 """Odds ratio preference optimization: one run in place of supervised tuning and alignment."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import polars as pl
 from pydantic import Field
@@ -38,7 +39,7 @@ class ORPO(Objective):
         its label may be the right one."""
         if self.likelihood_of == "completion":
             return super().parts(rows, seed)
-        found = []
+        found: list[tuple[Any, ...]] = []
         for side, name in CONVERSATION.items():
             for row in rows.iter_rows(named=True):
                 if side == "rejected" and (row["p_chosen"] == 1 or not self.soft_labels):
@@ -62,8 +63,6 @@ class ORPO(Objective):
 
     def losses(self, pairs: Pairs) -> PairLosses:
         """As ``Objective.losses``; the cross-entropy of a pair is that of the side its label prefers."""
-        from dataclasses import replace
-
         import torch
 
         found, read = super().losses(pairs), self._read(pairs)
@@ -88,8 +87,6 @@ class ORPO(Objective):
 
     def _read(self, pairs: Pairs) -> Pairs:
         """The pairs with the sequences whose likelihood counts as their sides."""
-        from dataclasses import replace
-
         if self.likelihood_of == "completion":
             return pairs
         sides: dict[str, Sequences] = {side: pairs.parts[name] for side, name in CONVERSATION.items()}
