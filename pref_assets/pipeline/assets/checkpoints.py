@@ -62,27 +62,31 @@ def _reference_logps(spec: PipelineSpec, name: str, settings: ReferenceLogps) ->
     policies = [each for each in policies if not (each.objective.reference_free or each.samples)]
     # A score of every pair needs every pair's; read by subsets alone it would also close a circle.
     scored = any(name in spec.needs(each, "reference_logps") for each in spec.scores.values())
-    trained = [(each.subset, each.stage) for each in policies if not scored or each.objective.part_names]
+    trained = [(each.subset, each.stage) for each in policies if not scored or _referred(each)]
     subsets = list(dict.fromkeys(subset for subset, _ in trained))
     of = f"subsets {', '.join(f'`{each}`' for each in subsets) or '(none yet)'}"
     origin = [] if settings.checkpoint is None else [settings.checkpoint]
     by = f"checkpoint `{settings.checkpoint}`" if origin else f"`{settings.model}`"
 
-    @dg.asset(
-        **asset_spec(
-            spec.name,
-            "reference_logps",
-            name,
-            description=describe(
-                f"Log-probabilities of completions under {by}, computed once for each.",
-                inputs="every pair, because scores read them" if scored else f"pairs of the {of}",
-                settings=settings,
-                table=REFERENCE_LOGPS,
-            ),
+    definition = asset_spec(
+        spec.name,
+        "reference_logps",
+        name,
+        description=describe(
+            f"Log-probabilities of completions under {by}, computed once for each.",
+            inputs="every pair, because scores read them" if scored else f"pairs of the {of}",
             settings=settings,
             table=REFERENCE_LOGPS,
-            owner=TRAINING,
         ),
+        settings=settings,
+        table=REFERENCE_LOGPS,
+        owner=TRAINING,
+    )
+    if wanted := _wanted(policies):
+        definition["code_version"] = digest([definition["code_version"], wanted])
+
+    @dg.asset(
+        **definition,
         ins={
             **pairs_inputs(spec.name, *_TABLES),
             **named_inputs(spec.name, "subsets", subsets),
@@ -132,6 +136,24 @@ def _reference_logps(spec: PipelineSpec, name: str, settings: ReferenceLogps) ->
     return reference_logps
 
 
+def _wanted(policies: Sequence[PolicyCheckpoint]) -> list[list[Any]]:
+    """What policies ask of a reference beyond both sides of their subsets: a stage, an objective's further sequences.
+
+    Which of these there are is no input of the asset, yet it must be made again when it changes.
+    """
+    asked = []
+    for each in policies:
+        further = _referred(each)
+        if each.stage is not None or further:
+            asked.append([each.subset, each.stage, *([each.objective.digest(), each.seed] if further else [])])
+    return sorted(asked, key=str)
+
+
+def _referred(policy: PolicyCheckpoint) -> set[str]:
+    """Names of the objective's further sequences that need a reference."""
+    return set(policy.objective.part_names) - policy.objective.parts_without_reference
+
+
 def _sequences(
     rows: Mapping[tuple[str, int | None], pl.DataFrame], policies: Sequence[PolicyCheckpoint]
 ) -> pl.DataFrame:
@@ -146,7 +168,7 @@ def _sequences(
         asked = pl.coalesce("rejected_prompt", "prompt")
         parts.append(frame.select(completion_id="rejected_id", prompt=asked, messages="rejected"))
     for policy in policies:
-        if set(policy.objective.part_names) - policy.objective.parts_without_reference:
+        if _referred(policy):
             # A pair's further sequences may come from its neighbours in the run.
             further = policy.objective.parts(rows[policy.subset, policy.stage], policy.seed)
             wanted = further.filter(~pl.col("part").is_in(list(policy.objective.parts_without_reference)))

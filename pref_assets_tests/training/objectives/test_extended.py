@@ -395,7 +395,7 @@ REFERENCE = torch.tensor([0.4, 0.4, 0.2], dtype=torch.float64)
 FEATURES = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.5, 0.0]], dtype=torch.float64)
 
 
-def bandit(lam, rate=0.5, steps=4000):
+def bandit(lam, rate=0.5, steps=4000, objective=DPO()):  # noqa: B008 (immutable)
     """Mass on the arm that no pair has, and the divergence, after exact gradient descent on arm 1 over arm 2."""
     theta = torch.zeros(2, dtype=torch.float64, requires_grad=True)
     start = make_pairs(0.0, 0.0, math.log(0.4), math.log(0.4))
@@ -406,7 +406,7 @@ def bandit(lam, rate=0.5, steps=4000):
             chosen=replace(start.chosen, logp=logps[:1]),
             rejected=replace(start.rejected, logp=logps[1:2]),
         )
-        loss = DPO().losses(pairs).loss.sum() + lam * (logps.exp() * (logps - REFERENCE.log())).sum()
+        loss = objective.losses(pairs).loss.sum() + lam * (logps.exp() * (logps - REFERENCE.log())).sum()
         (gradient,) = torch.autograd.grad(loss, theta)
         theta = (theta - rate * gradient).detach().requires_grad_()
     policy = torch.softmax(REFERENCE.log() + FEATURES @ theta, 0).detach()
