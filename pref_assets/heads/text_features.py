@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from functools import lru_cache
 from typing import Annotated, Literal
 
 import numpy as np
@@ -99,17 +100,17 @@ def feature_sides(pool: Pool, pairs: pl.DataFrame, features: tuple[Feature, ...]
     """
     rated = {each.dimension for each in features if isinstance(each, RatedFeature)}
     known = {dimension: rated_sides(pool, pairs, dimension) for dimension in sorted(rated)}
+    written = [each for each in features if not isinstance(each, RatedFeature)]
     sides: list[Floats] = []
     for place, side in enumerate(("chosen", "rejected")):
-        texts = {} if len(rated) == len(features) else _texts(pool, pairs, side)
-        columns = []
-        for each in features:
-            if isinstance(each, RatedFeature):
-                columns.append(known[each.dimension][place])
-            else:
-                values = [feature_of(each, *texts[id_]) for id_ in pairs[f"{side}_id"]]
-                columns.append(np.array(values, np.float64))
-        sides.append(np.stack(columns, axis=1).reshape(len(pairs), len(features)))
+        texts = _texts(pool, pairs, side) if written else {}
+        # A completion is in many pairs as a rule.
+        measured = {id_: [feature_of(each, *text) for each in written] for id_, text in texts.items()}
+        columns = {each.key(): known[each.dimension][place] for each in features if isinstance(each, RatedFeature)}
+        for number, each in enumerate(written):
+            columns[each.key()] = np.array([measured[id_][number] for id_ in pairs[f"{side}_id"]])
+        matrix = np.stack([columns[each.key()].astype(np.float64) for each in features], axis=1)
+        sides.append(matrix.reshape(len(pairs), len(features)))
     return sides[0], sides[1]
 
 
@@ -136,6 +137,7 @@ def feature_of(feature: TextFeature | PatternFeature, prompt: str, answer: str) 
     return sum(times for gram, times in grams.items() if gram in there) / total
 
 
+@lru_cache(maxsize=4096)
 def _words(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 

@@ -27,7 +27,7 @@ class TokenRm(Head):
     gives the reward of each token of any answer. Details: ``edited_share``, the share of the tokens that count, which
     is also a measure of difficulty. States of a causal model see only what came before.
 
-    Needs the texts and a small model. Two forward passes for each pair: MiniLM on one CPU core takes some 30 ms a pair;
+    Needs the texts and a small model. Two forward passes for each pair: MiniLM at 128 tokens takes 0.15 s a pair on one CPU core;
     all folds and members share them.
     """
 
