@@ -22,6 +22,8 @@ from pref_assets_tests.training import conftest
 from pref_assets_tests.training.conftest import SUBSET, Recorder, completions_of, make_rows
 from pref_assets_tests.training.objectives.laws import of_sentences, of_two_prompts, with_columns, with_text
 
+SIGNS = {"chosen": 1, "rejected": -1}
+DRAWN = {"share": 1.0, "tokens": 2.0, "sampler_logp": -20.0, "reward": 0.5}
 SETTINGS: dict[str, list[dict[str, Any]]] = {
     "bco": [{}],
     "cpo": [{}, {"loss_type": "simpo", "beta": 2.0, "cpo_alpha": 0.0}],
@@ -39,9 +41,11 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "mm_dpo": [{"delta": "rm"}, {"scaling": "implicit", "sft": 0.25}],
     "mmpo": [{"scores": "rm"}],
     "orpo": [{}, {"likelihood_of": "conversation"}],
+    "policy_gradient": [{}, {"per_token": False, "clip": None, "kl": 0.0}],
     "rankdpo": [{"scores": "rm"}],
     "rdpo": [{"gamma": 0.1}, {"gamma": 0.1, "form": "logsigmoid", "shuffled": True}],
     "selm": [{"alpha": 1.0}, {"alpha": 1.0, "samples": 2, "max_new_tokens": 4}],
+    "sft": [{}],
     "smpo": [{}, {"scores": "rm"}],
     "spo": [{}, {"extractor": "tfidf"}],
     "step_dpo": [{}, {"confidence": "rm"}],
@@ -57,6 +61,10 @@ ROWS: dict[str, Callable[[pl.DataFrame], pl.DataFrame]] = {
     "mapl": of_sentences,
     "mm_dpo": with_columns(delta=lambda i: i - 1),
     "mmpo": with_columns(gap=lambda i: i - 1),
+    "policy_gradient": with_columns(
+        **{f"advantage_{side}": (lambda i, sign=sign: sign * (1 + i / 10)) for side, sign in SIGNS.items()},
+        **{f"{name}_{side}": (lambda i, value=value: value) for side in SIGNS for name, value in DRAWN.items()},
+    ),
     "rankdpo": with_columns(
         phi_chosen=lambda i: 0.9, phi_rejected=lambda i: i / 10, rank_chosen=lambda i: 1, rank_rejected=lambda i: 2
     ),
