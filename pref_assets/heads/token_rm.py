@@ -27,8 +27,8 @@ class TokenRm(Head):
     gives the reward of each token of any answer. Details: ``edited_share``, the share of the tokens that count, which
     is also a measure of difficulty. States of a causal model see only what came before.
 
-    Needs the texts and a small model. Two forward passes for each pair: MiniLM at 128 tokens takes 0.15 s a pair on one CPU core;
-    all folds and members share them.
+    Needs the texts and a small model. Two forward passes a pair: MiniLM at 128 tokens takes 0.15 s a pair on one CPU
+    core; all folds and members share them.
     """
 
     type: Literal["token_rm"] = "token_rm"
