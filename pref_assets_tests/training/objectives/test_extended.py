@@ -323,25 +323,20 @@ def test_a_head_that_knows_costs_nothing():
 
 def test_a_linear_head_learns_the_degrees_of_a_toy():
     torch.manual_seed(0)
-    head = SPO().head(8)
-    states = [torch.randn(32, 8) + 2 * torch.nn.functional.one_hot(torch.tensor(d), 8) for d in range(4)]
-    optimizer = torch.optim.Adam(head.parameters(), 0.05)
-    for _ in range(200):
-        term = SPO().further(ladder_pairs_of(head, states))
+    objective, n = SPO(), 32
+    head = objective.head(8)
+    states = [torch.randn(n, 8) + 2 * torch.nn.functional.one_hot(torch.tensor(d), 8) for d in range(4)]
+    ladder = {name: side([-1.0] * n, [0.0] * n, [2] * n) for name in PARTS_OF_LADDER}
+    pairs = make_pairs([-1.0] * n, [-2.0] * n)
+    optimizer = torch.optim.Adam(head.parameters(), 0.1)
+    for _ in range(100):
+        outputs = head(torch.cat(states)).split(n)
+        parts = {name: replace(ladder[name], outputs=each) for name, each in zip(ladder, outputs[1:], strict=True)}
+        term = objective.further(replace(pairs, chosen=replace(pairs.chosen, outputs=outputs[0]), parts=parts))
         optimizer.zero_grad()
         term.loss.mean().backward()
         optimizer.step()
     assert float(term.values["spo/degree_accuracy"].mean()) > 0.7
-
-
-def ladder_pairs_of(head, states):
-    n = len(states[0])
-    pairs = make_pairs([-1.0] * n, [-2.0] * n, parts={p: side([-1.0] * n, [0.0] * n, [2] * n) for p in PARTS_OF_LADDER})
-    parts = {
-        name: replace(pairs.parts[name], outputs=head(each))
-        for name, each in zip(PARTS_OF_LADDER, states[1:], strict=True)
-    }
-    return replace(pairs, chosen=replace(pairs.chosen, outputs=head(states[0])), parts=parts)
 
 
 # selm
