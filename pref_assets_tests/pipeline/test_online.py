@@ -141,16 +141,6 @@ def test_a_reward_model_of_the_pipeline_rewards(done: Lab) -> None:
     assert found["reward"].n_unique() > 1
 
 
-def test_again_is_the_same(done: Lab) -> None:
-    before = {name: manifest(done, name).version for name in ("grpo_1", "grpo_2")}
-    answers = done.read("samples", "grpo_2")
-    report = done.run('key:"rounds/samples/grpo_2" or key:"rounds/checkpoints/grpo_2"')
-    assert report.ok, report.failures
-    assert done.metadata("samples", "grpo_2")["prompts_answered_now"].value == 0
-    assert done.read("samples", "grpo_2").equals(answers)
-    assert {name: manifest(done, name).version for name in before} == before
-
-
 def test_errors_are_found_before_anything_runs(tmp_path: Path, llama: Path) -> None:
     good = attributes(tmp_path, llama)
 
@@ -194,3 +184,18 @@ def test_rewards_that_do_not_differ_end_a_round_with_advice(done: Lab) -> None:
     assert set(lab.read("samples", "flat_1")["reward"]) == {0.0}
     assert not report.ok
     assert "none has answers that update `grpo` can learn from" in " ".join(map(str, report.failures))
+
+
+def test_answers_are_drawn_once(done: Lab) -> None:
+    """Another reward for the same answers asks no model; it comes last, because it changes a table."""
+    before = done.read("samples", "grpo_1")
+    other = {**done.attributes["online"]["grpo"], "reward": {"type": "constraints", "count": "all"}}
+    more = {**done.attributes, "online": {**done.attributes["online"], "grpo": other}}
+    lab = Lab(done.root, more, instance=done.instance)
+    assert lab.metadata("samples", "grpo_1")["prompts_answered_now"].value == 6
+    report = lab.run('key:"rounds/samples/grpo_1"')
+    assert report.ok, report.failures
+    assert lab.metadata("samples", "grpo_1")["prompts_answered_now"].value == 0
+    after = lab.read("samples", "grpo_1")
+    assert after.drop("reward").equals(before.drop("reward"))
+    assert set(after["reward"]) == {0.0}
