@@ -37,8 +37,8 @@ class MicroBatch:
     tokens: int
 
 
-MicroBatches = Callable[[Sequence[int]], Iterator[MicroBatch]]
-"""Losses of the given rows, in parts."""
+MicroBatches = Callable[[Sequence[int], Sequence[int]], Iterator[MicroBatch]]
+"""Of a step's rows, and those of them that this process does: the losses of the latter, in parts."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ class Loop:
         sums: dict[str, float] = {}
         tokens = 0
         with memory_advice(self.settings.batch_tokens):
-            for part in self.micro_batches(mine) if mine else ():
+            for part in self.micro_batches(rows, mine) if mine else ():
                 finite = torch.isfinite(part.losses).tolist()
                 if bad := [self.pair_ids[row] for row, ok in zip(part.rows, finite, strict=True) if not ok]:
                     raise NonFiniteLossError(f"the loss of pairs {name_pairs(bad)} is not finite. {self._batch(rows)}")
@@ -215,7 +215,8 @@ class Loop:
         total = 0.0
         with torch.no_grad(), memory_advice(self.settings.batch_tokens):
             for at in range(0, len(mine), size):
-                for part in self.micro_batches(mine[at : at + size]):
+                chunk = mine[at : at + size]
+                for part in self.micro_batches(chunk, chunk):
                     total += float(part.losses.double().sum())
             for name, tensor in self.carried.items():
                 tensor.copy_(kept[name])

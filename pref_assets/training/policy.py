@@ -143,9 +143,9 @@ def _trainable(
         live = LiveSampler(model, tokenizer, data, objective.live, config.batch_tokens, config.seed, carried)
     batches = Batches(model, data, objective, config.batch_tokens, head, carried, live)
 
-    def micro_batches(batch: Sequence[int], mine: Sequence[int] | None = None) -> "Iterator[MicroBatch]":
+    def micro_batches(step: Sequence[int], mine: Sequence[int]) -> "Iterator[MicroBatch]":
         with torch.autocast("cuda", dtype=torch.bfloat16, enabled=device.startswith("cuda")):
-            yield from batches(batch, mine)
+            yield from batches(step, mine)
 
     def write(folder: Path) -> None:
         save_policy(model, folder, reference.model)

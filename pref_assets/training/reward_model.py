@@ -160,11 +160,10 @@ def _trainable(rows: pl.DataFrame, config: RewardModelCheckpoint, start: Path | 
     losses_of = pair_losses(rows, config, device)
     weight = rows["weight"].to_list()
 
-    def micro_batches(batch: Sequence[int], mine: Sequence[int] | None = None) -> Iterator[MicroBatch]:
-        asked_for = batch if mine is None else mine
-        lengths = [max(len(chosen[row]), len(rejected[row])) for row in asked_for]
+    def micro_batches(step: Sequence[int], mine: Sequence[int]) -> Iterator[MicroBatch]:
+        lengths = [max(len(chosen[row]), len(rejected[row])) for row in mine]
         for part in buckets(lengths, config.batch_tokens, rows=2):
-            picked = [asked_for[i] for i in part]
+            picked = [mine[i] for i in part]
             sequences = [chosen[row] for row in picked] + [rejected[row] for row in picked]
             with torch.autocast("cuda", dtype=torch.bfloat16, enabled=device.type == "cuda"):
                 good, poor = model.outputs(sequences).chunk(2)

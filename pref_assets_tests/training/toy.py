@@ -49,7 +49,7 @@ class Toy:
     def parameters(self) -> dict[str, torch.nn.Parameter]:
         return {**dict(self.net.named_parameters()), "unused": self.unused}
 
-    def micro_batches(self, rows: Sequence[int]) -> Iterator[MicroBatch]:
+    def micro_batches(self, step: Sequence[int], rows: Sequence[int]) -> Iterator[MicroBatch]:
         losses = []
         time.sleep(self.pause)
         for at in range(0, len(rows), self.part):
@@ -87,10 +87,10 @@ def task(job: Job, report: Reporter) -> Mapping[str, Any]:
         original = toy.micro_batches
         calls = iter(range(10_000))
 
-        def dying(rows: Sequence[int]) -> Iterator[MicroBatch]:
+        def dying(step: Sequence[int], rows: Sequence[int]) -> Iterator[MicroBatch]:
             if next(calls) == die["step"]:
                 os.kill(os.getpid(), signal.SIGKILL)
-            return original(rows)
+            return original(step, rows)
 
         toy.micro_batches = dying  # type: ignore[method-assign]
     fitted = toy.fit(Path(job.home) / "toy", report, world, **settings)
