@@ -18,7 +18,8 @@ def task(job: Job, report: Reporter) -> dict[str, Any]:
         report.log("counting modules")
         return {"torch": "torch" in sys.modules, "dagster": "dagster" in sys.modules, "pid": os.getpid()}
     if do == "sleep":
-        print("sleeping", os.getpid(), file=sys.stderr, flush=True)
+        # One write, so that the parent's own log cannot come in between.
+        os.write(2, f"sleeping {os.getpid()}\n".encode())
         time.sleep(60)
     if do == "die":
         print("last words", file=sys.stderr, flush=True)
