@@ -1,8 +1,9 @@
 """Prompts with instructions added that an answer follows, or does not: made from the answers, checked by a program.
 
 Every instruction has a twin that says the opposite ("at least" and "at most", "use" and "do not use"), and which of
-the two an answer follows is a coin's toss. So the words of a prompt and the number of its instructions do not tell
-whether an answer follows them; only the answer does.
+the two an answer follows is a coin's toss. So the words of a prompt and the number of its instructions hardly tell
+whether an answer follows them; the answer does. On the shipped verifiable answers, whose lengths lie close together, a
+linear probe of the added instructions is right for 52 % of them.
 """
 
 import random
@@ -12,6 +13,10 @@ from dataclasses import dataclass
 from pref_assets.synthesis.verifiable.constraints import Constraint, Exclude, Include, MaxWords, MinWords
 from pref_assets.synthesis.verifiable.text import words
 from pref_assets.training.views.parts import Messages, draws, edit_last, last_text
+
+
+_GAP = (0.02, 0.1)
+"""How far a number of words is from the answer's, as a share of it."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,8 @@ def _added(prompt: Messages, constraints: Sequence[Constraint]) -> list[dict[str
 
 def _length(draw: random.Random, n: int) -> Twins | None:
     """A number of words near ``n``, above or below it alike; the instruction that an answer of ``n`` words follows."""
-    gap = max(1, round(n * draw.uniform(0.05, 0.25)))
+    # Near: a number far below or above the lengths that answers have would tell by itself.
+    gap = max(1, round(n * draw.uniform(*_GAP)))
     if n - gap < 1:
         return None
     if draw.random() < 0.5:
