@@ -14,7 +14,6 @@ from pref_assets.synthesis.verifiable.constraints import Constraint, Exclude, In
 from pref_assets.synthesis.verifiable.text import words
 from pref_assets.training.views.parts import Messages, draws, edit_last, last_text
 
-
 _GAP = (0.02, 0.1)
 """How far a number of words is from the answer's, as a share of it."""
 
