@@ -189,7 +189,7 @@ def _fill_empty(labels: Ints, squared: Floats, k: int) -> None:
 
 
 def _means(matrix: Floats, weights: Floats, labels: Ints, centres: Floats, *, spherical: bool) -> Floats:
-    from scipy.sparse import csr_array  # type: ignore[import-untyped]
+    from scipy.sparse import csr_array
 
     order = np.argsort(labels, kind="stable")
     counts = np.bincount(labels, minlength=len(centres))

@@ -174,7 +174,7 @@ def _seed_arm(values: Sequence[float]) -> float:
     """Half the 95 % interval of the mean over seeds; 0 for one, which says nothing of it."""
     if len(values) < 2:
         return 0.0
-    from scipy.stats import t  # type: ignore[import-untyped]
+    from scipy.stats import t
 
     return float(t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
 

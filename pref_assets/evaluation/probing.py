@@ -95,7 +95,7 @@ def auc(scores: Floats, positive: NDArray[np.bool_]) -> float:
     n = int(positive.sum())
     if not 0 < n < len(positive):
         return float("nan")
-    from scipy.stats import rankdata  # type: ignore[import-untyped]
+    from scipy.stats import rankdata
 
     ranks = rankdata(scores)
     return float((ranks[positive].sum() - n * (n + 1) / 2) / (n * (len(positive) - n)))

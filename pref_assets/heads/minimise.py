@@ -43,7 +43,7 @@ def minimise(
         FloatingPointError: the loss is NaN or infinite at the start or on the way.
     """
     import torch
-    from scipy.optimize import minimize  # type: ignore[import-untyped]
+    from scipy.optimize import minimize
 
     shapes = {name: np.shape(each) for name, each in start.items()}
 

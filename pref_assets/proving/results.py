@@ -49,7 +49,7 @@ def _difference(known: pl.DataFrame, control: str) -> pl.DataFrame:
 
 def _summed(values: pl.DataFrame, by: Iterable[str]) -> pl.DataFrame:
     """Mean, interval and p of each metric over seeds."""
-    from scipy.stats import t  # type: ignore[import-untyped]
+    from scipy.stats import t
 
     groups = values.group_by(*by, "metric", maintain_order=False).agg(
         pl.col("value").mean().alias("mean"), pl.col("value").std().alias("sd"), pl.len().alias("n")

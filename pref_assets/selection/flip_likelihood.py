@@ -49,7 +49,7 @@ def fit_two_heads(
     Raises:
         FloatingPointError: no minimum within ``max_steps``.
     """
-    from scipy.optimize import minimize  # type: ignore[import-untyped]
+    from scipy.optimize import minimize
 
     d, m = differences.shape[1], features.shape[1]
     start = np.zeros(d + m + 1)
