@@ -91,16 +91,21 @@ def items(test: pl.DataFrame, inputs: Inputs) -> pl.DataFrame:
 def score_margins(name: str, scores: pl.DataFrame) -> Margins:
     """Margins of a ``PAIR_SCORES`` table, named ``scores/<name>``; its version is its content hash.
 
+    The margin is the difference of the sides' scores. A scorer that compares without scoring sides, such as a general
+    preference head, says how probable its labels are, and then its ``score`` is the margin.
+
     Raises:
-        ValueError: the scorer does not score the two sides apart.
+        ValueError: the scorer does neither.
     """
-    silent = scores.filter(pl.any_horizontal(pl.col("score_chosen", "score_rejected").is_null()))
+    margin = pl.coalesce(
+        pl.col("score_chosen") - pl.col("score_rejected"), pl.when(pl.col("p_correct").is_not_null()).then("score")
+    )
+    silent = scores.filter(margin.is_null())
     if not silent.is_empty():
         raise ValueError(
             f"scores {name!r} does not say how it scores each side (pair {silent['pair_id'][0]}), so its accuracy is "
             "not defined; leave it out of the evaluation's `scores`"
         )
-    margin = pl.col("score_chosen") - pl.col("score_rejected")
     return Margins(f"scores/{name}", content_hash(scores), scores.select("pair_id", margin.alias("margin")))
 
 

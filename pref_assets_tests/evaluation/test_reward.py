@@ -7,7 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 from pref_assets.content import content_hash
 from pref_assets.evaluation import EvaluationConfig, LengthBias, RewardAccuracy
 from pref_assets.evaluation.base import CheckpointRef, Inputs, evaluate
-from pref_assets.evaluation.reward import evaluate_reward_model
+from pref_assets.evaluation.reward import evaluate_reward_model, score_margins
 from pref_assets.features.store import MissingRowsError
 from pref_assets.home import Home
 from pref_assets.pairs.schema import (
@@ -156,3 +156,11 @@ def test_a_base_name_means_one_model(inputs, tmp_path):
     pair = [CheckpointRef(f"d{i}", f"v{i}", "policy", tmp_path, "smol", r) for i, r in enumerate(references)]
     with pytest.raises(ValueError, match="'d0' and 'd1' were trained from 'smol'"):
         with_(inputs, checkpoints=pair)
+
+
+def test_a_scorer_that_compares_without_scoring_sides_has_its_score_as_margin():
+    compared = scores(p1=1.0, p2=-0.5).with_columns(
+        score_chosen=pl.lit(None, pl.Float64), score_rejected=pl.lit(None, pl.Float64), p_correct=pl.lit(0.6)
+    )
+    margins = score_margins("gpm", compared)
+    assert margins.frame["margin"].to_list() == compared["score"].to_list()
