@@ -5,7 +5,7 @@ import hashlib
 import inspect
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import pairwise
 from typing import Annotated, Any, get_args
@@ -20,19 +20,31 @@ class Ref:
     """Marks a field as the name of another entry of the same pipeline file.
 
     The pipeline's spec resolves every marked field: an unknown name is an error with the YAML line, and a
-    known one becomes an edge of the asset graph.
+    known one becomes an edge of the asset graph. So is an entry of the wrong type.
+
+    Attributes:
+        stage: the block of the entry.
+        only: the `type` that it must have, if any will not do.
+        but: the `type` that it must not have.
+        hint: what to do with an entry of the wrong type.
     """
 
     stage: str
+    only: str | None = None
+    but: str | None = None
+    hint: str = ""
 
 
 EmbeddingsName = Annotated[str, Ref("embeddings")]
 ClustersName = Annotated[str, Ref("clusters")]
-RewardModelName = Annotated[str, Ref("reward_models")]
+EnsembleName = Annotated[str, Ref("reward_models", only="bradley_terry", hint="`reward_head` scores with every other")]
+HeadName = Annotated[str, Ref("reward_models", but="bradley_terry", hint="`reward_ensemble` scores with that")]
 ScoresName = Annotated[str, Ref("scores")]
 SubsetName = Annotated[str, Ref("subsets")]
 ReferenceName = Annotated[str, Ref("reference_logps")]
 CheckpointName = Annotated[str, Ref("checkpoints")]
+PolicyName = Annotated[str, Ref("checkpoints", only="policy")]
+RewardModelName = Annotated[str, Ref("checkpoints", only="reward_model")]
 SamplesName = Annotated[str, Ref("samples")]
 
 
@@ -70,24 +82,25 @@ class Settings(BaseModel):
     def references(self) -> "list[Reference]":
         """Names of other entries that this one reads, those of settings inside it included."""
         found = []
-        for name, field in type(self).model_fields.items():
+        for name, info in type(self).model_fields.items():
             value = getattr(self, name)
-            marks = [*(mark for mark in field.metadata if isinstance(mark, Ref)), *_nested_refs(field.annotation)]
+            marks = [*(mark for mark in info.metadata if isinstance(mark, Ref)), *_nested_refs(info.annotation)]
             for place, each in _places(value):
                 if isinstance(each, Settings):
-                    found += [Reference((name, *place, *ref.path), ref.stage, ref.name) for ref in each.references()]
+                    found += [replace(ref, path=(name, *place, *ref.path)) for ref in each.references()]
                 elif each is not None:
-                    found += [Reference((name,), mark.stage, each) for mark in marks]
+                    found += [Reference((name,), mark.stage, each, mark) for mark in marks]
         return found
 
 
 @dataclass(frozen=True)
 class Reference:
-    """The name of another entry, and the field (and place in it) that holds it."""
+    """The name of another entry, the field (and place in it) that holds it, and what may stand there."""
 
     path: tuple[str | int, ...]
     stage: str
     name: str
+    mark: Ref | None = field(default=None, compare=False)
 
 
 def _places(value: Any) -> list[tuple[tuple[int, ...], Any]]:
@@ -110,9 +123,9 @@ def _field_docs(cls: type) -> dict[str, str]:
     bodies = (node.body for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and _is(node, cls))
     body = next(bodies, [])
     return {
-        field.target.id: inspect.cleandoc(text.value.value)
-        for field, text in pairwise(body)
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        line.target.id: inspect.cleandoc(text.value.value)
+        for line, text in pairwise(body)
+        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)
         if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
     }
 

@@ -18,7 +18,7 @@ from pref_assets.scoring.judging.endpoint import Asking, Endpoint, answers_key
 from pref_assets.scoring.judging.judge import INSTRUCTIONS, TEMPLATE
 from pref_assets.scoring.judging.render import check_template, filled, shortened
 from pref_assets.scoring.judging.verdicts import verdict
-from pref_assets.settings import CheckpointName, Settings
+from pref_assets.settings import RewardModelName, Settings
 
 if TYPE_CHECKING:
     from pref_assets.features.store import Store
@@ -28,7 +28,7 @@ class RewardJudge(Settings):
     """A reward-model checkpoint: the answer with the higher reward is better."""
 
     type: Literal["reward_model"] = "reward_model"
-    checkpoint: CheckpointName
+    checkpoint: RewardModelName
     """The reward model; best one that trained on other pairs than the policies it judges."""
     tie: float = Field(default=0.0, ge=0)
     """Rewards no farther apart than this are a tie."""

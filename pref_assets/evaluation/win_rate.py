@@ -18,7 +18,7 @@ from pref_assets.evaluation.length_control import length_controlled
 from pref_assets.evaluation.ratings import Matches, ratings
 from pref_assets.home import Home
 from pref_assets.pairs.schema import EVALUATIONS
-from pref_assets.settings import CheckpointName
+from pref_assets.settings import PolicyName
 
 
 class WinRate(PolicyAnswers):
@@ -39,7 +39,7 @@ class WinRate(PolicyAnswers):
     type: Literal["win_rate"] = "win_rate"
     judge: JudgeConfig
     """Who decides."""
-    against: CheckpointName | None = None
+    against: PolicyName | None = None
     """The opponent, a policy; each policy's own reference when left out."""
     round_robin: bool = False
     """Rate all models by duels of each with each."""

@@ -18,9 +18,6 @@ from pref_assets.scoring import MeasuredScorer, ScorerConfig
 from pref_assets.selection import SelectorConfig
 from pref_assets.settings import Settings
 from pref_assets.training import CheckpointConfig, PolicyCheckpoint
-from pref_assets.training.data import MIN_PROMPT_TOKENS
-from pref_assets.training.objectives import PolicyGradient
-from pref_assets.training.online.rewards import CheckpointRewards
 from pref_assets.training.online.sampling import OnlineSamples
 from pref_assets.training.reference import ReferenceLogps
 
@@ -126,6 +123,26 @@ class PipelineSpec(Settings):
         """The checkpoint that a policy's training goes on from: its own ``start``, or the one its reference is."""
         return policy.start or self.reference_logps[policy.base].checkpoint
 
+    def referring(self, reference: str) -> list[PolicyCheckpoint]:
+        """Policies whose pairs a `reference_logps` entry measures; those that learn from samples bring their own."""
+        policies = [each for each in self.checkpoints.values() if isinstance(each, PolicyCheckpoint)]
+        policies = [each for each in policies if each.base == reference]
+        return [each for each in policies if not (each.objective.reference_free or each.samples)]
+
+    def stages_read(self, reference: str) -> list[tuple[str, int | None]]:
+        """The subsets, and their stages, that a `reference_logps` entry reads its pairs from, each once.
+
+        Where scores read the entry it measures every pair, and reads only the subsets of objectives that make further
+        sequences: those of every subset would close a circle.
+        """
+        scored = self.scored(reference)
+        wanted = [each for each in self.referring(reference) if not scored or each.objective.referred_parts]
+        return list(dict.fromkeys((each.subset, each.stage) for each in wanted))
+
+    def scored(self, reference: str) -> bool:
+        """Whether scores read a `reference_logps` entry, so that it measures every pair."""
+        return any(reference in self.needs(each, "reference_logps") for each in self.scores.values())
+
     def earlier(self, settings: CheckpointConfig) -> list[str]:
         """The checkpoints that a checkpoint is made from, each once."""
         named = self.needs(settings, "checkpoints")
@@ -151,36 +168,6 @@ class PipelineSpec(Settings):
                     for name, entry in entries.items():
                         if known.setdefault(name, entry) != entry:
                             raise ValueError(f"{kind}.{series}: it makes an entry {block}.{name}, which is taken")
-        return self
-
-    @model_validator(mode="after")
-    def _samples_can_train(self) -> Self:
-        for name, policy in self.checkpoints.items():
-            if not isinstance(policy, PolicyCheckpoint):
-                continue
-            if (policy.samples is None) != (policy.update is None):
-                raise ValueError(f"checkpoints.{name}: `samples` and `update` belong together; say both or neither")
-            if isinstance(policy.objective, PolicyGradient) and policy.samples is None:
-                raise ValueError(
-                    f"checkpoints.{name}: objective `policy_gradient` learns from rewarded samples; use `online`"
-                )
-            base = self.reference_logps.get(policy.base)
-            if policy.samples and base and policy.objective.reference_tokens and not base.tokens:
-                raise ValueError(
-                    f"checkpoints.{name}: its objective needs the reference's log-probability of each token; set "
-                    f"`tokens: true` in reference_logps.{policy.base}, or `kl: 0` in its update"
-                )
-        for name, samples in self.samples.items():
-            base, longest = self.reference_logps.get(samples.base), samples.sampling.max_new_tokens
-            reward = samples.reward
-            judge = self.checkpoints.get(reward.checkpoint) if isinstance(reward, CheckpointRewards) else None
-            if isinstance(judge, PolicyCheckpoint):
-                raise ValueError(f"samples.{name}: reward.checkpoint is a policy, not a reward model")
-            if base and longest + MIN_PROMPT_TOKENS >= base.max_length:
-                raise ValueError(
-                    f"samples.{name}: answers of {longest} tokens leave no room for a prompt in the {base.max_length} "
-                    f"tokens of reference_logps.{samples.base}; lower sampling.max_new_tokens or raise max_length"
-                )
         return self
 
     @model_validator(mode="after")

@@ -10,10 +10,11 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from pref_assets.pipeline.curricula import made_names
+from pref_assets.pipeline.fits import misfits, written_at
 from pref_assets.pipeline.spec import PipelineSpec
 from pref_assets.pipeline.yaml_marks import Mark, PathPart
 from pref_assets.proving.ground import ProvingSpec
-from pref_assets.settings import Settings
+from pref_assets.settings import Ref, Reference, Settings
 
 
 class SpecError(ValueError):
@@ -53,7 +54,7 @@ def parse_as(model: type[AnySpec], attributes: Any, mark: Mark | None = None, fi
         found = [_explain(each, attributes, model) for each in error.errors()]
     found += _wrong_references(attributes, model)
     if spec is not None and not found:
-        found = _circle(spec)
+        found = _circle(spec) or (misfits(spec) if isinstance(spec, PipelineSpec) else [])
     if spec is None or found:
         lines = sorted((mark.line_of(path) if mark else 0, _text(path, message)) for path, message in found)
         place = _shown(file)
@@ -179,11 +180,15 @@ def _circle(spec: AnySpec) -> list[tuple[tuple[PathPart, ...], str]]:
     """An entry that needs itself to be there first, if there is one."""
     entries = {(block, name): each for block in spec.blocks for name, each in getattr(spec, block).items()}
     needs = {place: {(ref.stage, ref.name) for ref in each.references()} for place, each in entries.items()}
+    if isinstance(spec, PipelineSpec):
+        for name in spec.reference_logps:
+            needs["reference_logps", name] |= {("subsets", subset) for subset, _ in spec.stages_read(name)}
     try:
         TopologicalSorter(needs).prepare()
     except CycleError as error:
         around = list(reversed(error.args[1]))
-        return [(around[0], f"this needs itself: {' needs '.join('.'.join(place) for place in around)}")]
+        first = written_at(spec, *around[0]) if isinstance(spec, PipelineSpec) else around[0]
+        return [(first, f"this needs itself: {' needs '.join('.'.join(place) for place in around)}")]
     return []
 
 
@@ -196,7 +201,7 @@ def _wrong_in_entry(
             **_entries(blocks, ref.stage),
             **made_names(blocks, ref.stage),
         }
-        if problem := _problem(settings, ref.stage, ref.name, targets):
+        if problem := _problem(ref, targets) or _wrong_kind(settings, ref, targets):
             yield ref.path, problem
 
 
@@ -205,17 +210,28 @@ def _entries(blocks: dict[str, Any], stage: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _problem(settings: Settings | None, stage: str, target: str, targets: dict[str, Any]) -> str | None:
+def _problem(ref: Reference, targets: Mapping[str, Any]) -> str | None:
     known = sorted(map(str, targets))
-    if target not in known:
-        return f"no {stage} named {target!r}; known: {', '.join(known) or 'none'}{_hint(target, known)}"
-    kind, found = getattr(settings, "checkpoint_kind", None), targets[target]
-    if stage == "checkpoints" and kind and isinstance(found, dict) and found.get("type") not in {kind, None}:
-        fitting = [name for name, each in targets.items() if isinstance(each, dict) and each.get("type") == kind]
-        return (
-            f"checkpoint {target!r} is a {found['type']}, this measures a {kind}; known: {', '.join(fitting) or 'none'}"
-        )
-    return None
+    if ref.name in known:
+        return None
+    return f"no {ref.stage} named {ref.name!r}; known: {', '.join(known) or 'none'}{_hint(ref.name, known)}"
+
+
+def _wrong_kind(settings: Settings | None, ref: Reference, targets: Mapping[str, Any]) -> str | None:
+    """What is wrong with the type of the entry that is referred to."""
+    types = {name: each.get("type") if isinstance(each, dict) else None for name, each in targets.items()}
+    kind = types[ref.name]
+    if kind is None:
+        return None
+    mark = ref.mark or Ref(ref.stage)
+    # An evaluation's own checkpoints are of the kind that it measures.
+    only = mark.only or (getattr(settings, "checkpoint_kind", None) if ref.path[0] == "checkpoints" else None)
+    if kind != mark.but and only in (kind, None):
+        return None
+    fitting = [name for name, each in types.items() if each and each != mark.but and only in (each, None)]
+    wanted = f"a {only}" if only else f"any but a {mark.but}"
+    hint = f"; {mark.hint}" if mark.hint else ""
+    return f"{ref.name!r} is a {kind}, this takes {wanted}; known: {', '.join(fitting) or 'none'}{hint}"
 
 
 def _alone(block: str, entry: Any, root: type[BaseModel]) -> Settings | None:

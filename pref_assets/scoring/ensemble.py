@@ -11,7 +11,7 @@ from pref_assets.pool import Pool, Vectors
 from pref_assets.scoring.base import Scorer, pair_scores
 from pref_assets.scoring.bradley_terry import Ensemble, ensemble_of
 from pref_assets.scoring.calibration import probability
-from pref_assets.settings import RewardModelName
+from pref_assets.settings import EnsembleName
 
 
 class RewardEnsemble(Scorer):
@@ -22,7 +22,7 @@ class RewardEnsemble(Scorer):
     """
 
     type: Literal["reward_ensemble"] = "reward_ensemble"
-    reward_model: RewardModelName
+    reward_model: EnsembleName
     """The ensemble to score with."""
     incorrect_below: float = Field(default=0.2, gt=0, lt=1)
     """Quantile under which a pair counts as incorrect."""

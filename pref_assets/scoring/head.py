@@ -8,7 +8,7 @@ from pref_assets.pairs.schema import PAIR_SCORES
 from pref_assets.pool import Pool
 from pref_assets.scoring.base import Scorer, pair_scores
 from pref_assets.scoring.bradley_terry import Ensemble
-from pref_assets.settings import RewardModelName
+from pref_assets.settings import HeadName
 
 
 class RewardHead(Scorer):
@@ -21,7 +21,7 @@ class RewardHead(Scorer):
     """
 
     type: Literal["reward_head"] = "reward_head"
-    reward_model: RewardModelName
+    reward_model: HeadName
     """The head to score with."""
 
     def score(self, pool: Pool) -> pl.DataFrame:

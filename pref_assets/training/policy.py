@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import polars as pl
 from pydantic import Field, model_validator
 
-from pref_assets.settings import CheckpointName, ReferenceName, SamplesName, Settings
+from pref_assets.models.reference import identity
+from pref_assets.settings import PolicyName, ReferenceName, SamplesName, Settings
 from pref_assets.training.checkpoint import CheckpointInfo, check_base, read_manifest
 from pref_assets.training.config import Training
 from pref_assets.training.errors import TrainingDataError
@@ -50,7 +51,7 @@ class PolicyCheckpoint(Training):
     """The loss."""
     lora: Lora | None = Lora()
     """Which weights learn; null for all of them (float32, ten bytes a weight and more)."""
-    start: CheckpointName | None = None
+    start: PolicyName | None = None
     """The policy checkpoint to go on from; left out, training starts at the reference."""
     stage: int | None = Field(default=None, ge=1)
     """Train only the subset's pairs of this stage; left out, all stages one after the other."""
@@ -171,12 +172,13 @@ def starting_policy(config: PolicyCheckpoint, base: str, device: str, start: Pat
     """The model as training starts: the base with fresh adapters, all weights of the base, or an earlier checkpoint's.
 
     Raises:
-        ValueError: a target module does not occur in the model, or the earlier checkpoint trained other weights.
+        ValueError: a target module does not occur in the model, or the earlier checkpoint trained other weights, or
+            those of another base model.
     """
     from pref_assets.models.loading import load_causal_lm
 
     if start is not None:
-        _check_same_weights(config, start)
+        _check_same_weights(config, base, start)
     if config.lora is None:
         # Full weights need float32 for the optimiser; autocast computes in bfloat16 where that is fast.
         model = load_causal_lm(base if start is None else str(start), device, "float32").requires_grad_(True)
@@ -187,8 +189,14 @@ def starting_policy(config: PolicyCheckpoint, base: str, device: str, start: Pat
     return model
 
 
-def _check_same_weights(config: PolicyCheckpoint, start: Path) -> None:
-    before = PolicyCheckpoint.model_validate(read_manifest(start).config).lora
+def _check_same_weights(config: PolicyCheckpoint, base: str, start: Path) -> None:
+    manifest = read_manifest(start)
+    if manifest.base_identity != identity(base):
+        raise ValueError(
+            f"the checkpoint that training starts from, {manifest.name!r}, was trained on the model {manifest.base}, "
+            f"which is not {base}; use one model"
+        )
+    before = PolicyCheckpoint.model_validate(manifest.config).lora
     had, wants = (None if each is None else each.model_dump(exclude={"dropout"}) for each in (before, config.lora))
     if had != wants:
         raise ValueError(

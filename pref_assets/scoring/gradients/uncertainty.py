@@ -10,7 +10,7 @@ from pref_assets.pool import Pool
 from pref_assets.scoring.base import Scorer, pair_scores
 from pref_assets.scoring.bradley_terry import ensemble_of, margin_vectors
 from pref_assets.scoring.gradients.heads import Floats, labels, residuals
-from pref_assets.settings import RewardModelName
+from pref_assets.settings import EnsembleName
 
 _BLOCK = 65_536  # rows of float64 vectors held at once
 
@@ -26,7 +26,7 @@ class El2n(Scorer):
     """
 
     type: Literal["el2n"] = "el2n"
-    reward_model: RewardModelName
+    reward_model: EnsembleName
     """The ensemble whose error it is."""
 
     def score(self, pool: Pool) -> pl.DataFrame:
@@ -47,7 +47,7 @@ class Grand(Scorer):
     """
 
     type: Literal["grand"] = "grand"
-    reward_model: RewardModelName
+    reward_model: EnsembleName
     """The ensemble whose gradient it is."""
 
     def score(self, pool: Pool) -> pl.DataFrame:
@@ -73,7 +73,7 @@ class HeadEntropy(Scorer):
     """
 
     type: Literal["head_entropy"] = "head_entropy"
-    reward_model: RewardModelName
+    reward_model: EnsembleName
     """The ensemble that predicts."""
 
     def score(self, pool: Pool) -> pl.DataFrame:

@@ -11,7 +11,7 @@ from pref_assets.pool import Pool
 from pref_assets.scoring.base import MeasuredScorer, RankBy, Write, pair_scores, ranked_by, sides
 from pref_assets.scoring.reward.items import completion_items, longest_first
 from pref_assets.scoring.reward.logps import TIE, complete, rank_correct, reference_sides
-from pref_assets.settings import CheckpointName, ReferenceName
+from pref_assets.settings import PolicyName, ReferenceName
 from pref_assets.training.checkpoint import Manifest, pair_ids, read_manifest
 from pref_assets.training.job import Reporter
 from pref_assets.training.reference import ReferenceLogps
@@ -46,7 +46,7 @@ class ImplicitReward(MeasuredScorer):
 
     kind: ClassVar[str] = POLICY_LOGPS
     type: Literal["implicit_reward"] = "implicit_reward"
-    checkpoint: CheckpointName
+    checkpoint: PolicyName
     """The policy."""
     reference: ReferenceName
     """Log-probabilities under the model that it started from."""

@@ -13,7 +13,7 @@ from pref_assets.pool import Pool
 from pref_assets.scoring.base import MeasuredScorer, RankBy, Write, pair_scores, ranked_by, sides
 from pref_assets.scoring.reward.classifiers import Dtype, load_classifier
 from pref_assets.scoring.reward.items import IMAGES, completion_items, longest_first, with_images
-from pref_assets.settings import CheckpointName, digest
+from pref_assets.settings import RewardModelName, digest
 from pref_assets.training.checkpoint import pair_ids, read_manifest
 from pref_assets.training.job import Reporter
 
@@ -44,7 +44,7 @@ class RewardModelScores(MeasuredScorer):
     type: Literal["reward_model"] = "reward_model"
     model: ModelReference | None = None
     """The reward model; one from the hub with its revision (`org/name@commit`), because `main` moves."""
-    checkpoint: CheckpointName | None = None
+    checkpoint: RewardModelName | None = None
     """In its place: a reward model checkpoint of this pipeline."""
     attributes: dict[str, float] = Field(default_factory=dict)
     """Weights of outputs by name; those left out count nothing."""

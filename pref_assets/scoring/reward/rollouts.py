@@ -13,7 +13,7 @@ from pref_assets.scoring.base import MeasuredScorer, Write, pair_scores
 from pref_assets.scoring.reward.classifiers import Dtype, load_classifier
 from pref_assets.scoring.reward.groups import STD_FLOOR, group_std
 from pref_assets.scoring.reward.model import check_pinned, output_weights
-from pref_assets.settings import CheckpointName, Settings, digest
+from pref_assets.settings import PolicyName, Settings, digest
 from pref_assets.training.checkpoint import read_manifest
 from pref_assets.training.job import Reporter
 
@@ -79,7 +79,7 @@ class RolloutReward(MeasuredScorer):
     type: Literal["rollout_reward"] = "rollout_reward"
     model: ModelReference | None = None
     """The language model that answers."""
-    checkpoint: CheckpointName | None = None
+    checkpoint: PolicyName | None = None
     """In its place: a policy checkpoint of this pipeline."""
     dtype: Dtype = "float32"
     """What the language model computes in; checkpoints say it themselves. In bfloat16 draws depend on their batch."""

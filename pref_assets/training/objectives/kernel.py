@@ -144,6 +144,11 @@ class Objective(Settings):
         }
 
     @property
+    def referred_parts(self) -> set[str]:
+        """Names of the further sequences that need a reference."""
+        return set(self.part_names) - self.parts_without_reference
+
+    @property
     def reference_tokens(self) -> bool:
         """Whether reference log-probabilities of each token are needed (``tokens: true`` of the reference)."""
         return False

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import polars as pl
 from pydantic import Field, TypeAdapter, field_validator
@@ -16,8 +16,7 @@ from pref_assets.scoring.judging.answers import ANSWERS, ask_all, conversation, 
 from pref_assets.scoring.judging.endpoint import Asking, Endpoint, answers_key
 from pref_assets.scoring.judging.render import check_template, filled
 from pref_assets.scoring.reward.rollouts import ConstraintRewards
-from pref_assets.settings import CheckpointName, Settings
-from pref_assets.training.checkpoint import Kind
+from pref_assets.settings import RewardModelName, Settings
 from pref_assets.training.job import Job, Reporter
 
 REWARDS = "answer_rewards"
@@ -30,8 +29,7 @@ class CheckpointRewards(Settings):
     """Rewards by a reward model that this pipeline trained."""
 
     type: Literal["checkpoint"] = "checkpoint"
-    checkpoint_kind: ClassVar[Kind] = "reward_model"
-    checkpoint: CheckpointName
+    checkpoint: RewardModelName
     """The reward model."""
 
     def missing(self, items: pl.DataFrame, store: Store, version: str | None) -> list[str]:

@@ -11,7 +11,7 @@ from pref_assets.home import Home
 from pref_assets.models.generation import Sampling
 from pref_assets.pool import seeded_hash
 from pref_assets.scoring.reward.rollouts import ConstraintRewards
-from pref_assets.settings import CheckpointName, ReferenceName, Settings, SubsetName, digest
+from pref_assets.settings import PolicyName, ReferenceName, Settings, SubsetName, digest
 from pref_assets.training.data import encode, sequence_id
 from pref_assets.training.errors import TrainingDataError
 from pref_assets.training.job import Job, Reporter
@@ -33,7 +33,7 @@ class OnlineSamples(Settings):
     """The prompts that are answered are those of its selected pairs."""
     base: ReferenceName
     """The reference, whose log-probabilities of the answers are computed too."""
-    start: CheckpointName | None = None
+    start: PolicyName | None = None
     """The policy that answers; left out, the reference itself."""
     prompts: int | None = Field(default=None, ge=1)
     """How many of the prompts, drawn by `seed`; all of them if left out."""
