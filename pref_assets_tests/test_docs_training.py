@@ -1,5 +1,5 @@
-"""``docs/training.md``: its examples are valid, it names every objective, head, update and evaluation, and what its table
-says of objectives is what the code says."""
+"""``docs/training.md``: its examples are valid, it names every objective, head, update and evaluation, and what its
+table says of objectives is what the code says."""
 
 import copy
 import re

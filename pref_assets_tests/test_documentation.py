@@ -1,11 +1,13 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from pref_assets.documentation import formats_page, methods_page
+from pref_assets.documentation import formats_page, methods_page, parity_page
 from pref_assets.evidence import trials_page
+from pref_assets.training.objectives.dpo_losses import LossType
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -14,12 +16,20 @@ PAGES = [
     ("methods.md", methods_page),
     ("formats.md", formats_page),
     ("proving_ground.md", lambda: trials_page(DOCS)),
+    ("trl_parity.md", lambda: parity_page(DOCS)),
 ]
 
 
 @pytest.mark.parametrize(("name", "page"), PAGES)
 def test_the_pages_are_what_the_code_says(name: str, page: Callable[[], str]) -> None:
     assert (DOCS / name).read_text() == page(), "run `python -m pref_assets.documentation docs`"
+
+
+def test_every_loss_of_trl_is_compared_and_its_largest_difference_is_shown() -> None:
+    rows = [line.strip("| ").split(" | ") for line in parity_page(DOCS).splitlines() if line.startswith("| DPO |")]
+    assert {row[1].strip("`") for row in rows} >= set(get_args(LossType))
+    for *_, loss, rewards, gradient, largest in rows:
+        assert float(largest.strip("*")) == max(map(float, (loss, rewards, gradient))) < 2e-5
 
 
 @pytest.mark.parametrize("method", ["deita", "flip_filter", "bradley_terry", "kmeans", "policy", "ranking_accuracy"])
