@@ -61,9 +61,12 @@ def test_every_example_is_valid(number: int) -> None:
 
 def test_the_examples_of_the_readme_are_valid() -> None:
     found = examples(README)
-    assert [set(each) for each in found] == [{"type", "attributes"}, {"subsets"}]
+    assert [set(each) for each in found] == [{"type", "attributes"}, {"subsets"}, {"checkpoints"}]
     parse_as(PipelineSpec, found[0]["attributes"])
     parse_as(PipelineSpec, {**examples()[0]["attributes"], **found[1]})
+    # The third one is a part of the file in docs/training.md.
+    whole_file = examples((PROJECT / "docs" / "training.md").read_text())[0]["attributes"]
+    parse_as(PipelineSpec, {**whole_file, **found[2]})
 
 
 def test_an_example_with_a_wrong_name_would_be_seen() -> None:

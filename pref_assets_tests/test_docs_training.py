@@ -18,7 +18,8 @@ from pref_assets.settings import Ref
 from pref_assets.training.objectives import Objective, ObjectiveConfig
 from pref_assets.training.online.updates import UpdateConfig
 
-PAGE = (Path(__file__).parent.parent / "docs" / "training.md").read_text()
+DOCS = Path(__file__).parent.parent / "docs"
+PAGE = (DOCS / "training.md").read_text()
 OF_COLUMNS = ("soft label", "tie", "margin", "two prompts")
 LEAST: dict[str, dict[str, Any]] = {
     "gpo": {"scores": "wins"},
@@ -75,6 +76,16 @@ def test_every_method_has_a_line_in_a_table(union: Any) -> None:
     types = set(members(union))
     assert len(types) > 5
     assert types == {name for name in types if f"\n| `{name}` | " in PAGE}
+
+
+def test_the_pages_and_recipes_it_points_to_are_there() -> None:
+    files = set(re.findall(r"\]\(([\w/.]+)(?:#[\w-]*)?\)", PAGE))
+    assert len(files) > 5
+    assert {name for name in files if not (DOCS / name).is_file()} == set()
+    anchors = set(re.findall(r"\]\(#([\w-]+)\)", PAGE))
+    headings = {line.lstrip("# ").lower().replace(" ", "-") for line in PAGE.splitlines() if line.startswith("#")}
+    assert anchors
+    assert anchors <= headings
 
 
 def cells(objective: str) -> tuple[str, str]:
