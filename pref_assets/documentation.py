@@ -60,10 +60,11 @@ _BLOCKS_ELSEWHERE = {"sources": "The formats and their settings: [formats.md](fo
 def methods_page() -> str:
     """The whole page of methods, Markdown."""
     measured = evidence(DOCS)
-    parts = [METHODS, *_section("pairs", [type(PipelineSpec.model_fields["pairs"].default)], measured)]
+    described: set[type[Settings]] = set()
+    parts = [METHODS, *_section("pairs", [type(PipelineSpec.model_fields["pairs"].default)], measured, described)]
     for block in BLOCKS:
         classes = [] if block in _BLOCKS_ELSEWHERE else list(_classes(PipelineSpec.model_fields[block].annotation))
-        parts += _section(block, classes, measured)
+        parts += _section(block, classes, measured, described)
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -74,7 +75,7 @@ def formats_page() -> str:
     for each in formats:
         name = _name(each)
         parts.append(f"| [`{name}`](#{name}) | {_cell(each.keeps)} | {'yes' if _has_way_back(each) else 'no'} |")
-    parts += [SHARED, *_rows(Source, ()), *_inner(Source, {Source})]
+    parts += [SHARED, *_rows(Source, ()), *_inner(Source, {Source}, set())]
     for each in formats:
         parts += _format(each)
     return "\n".join(parts).rstrip() + "\n"
@@ -107,7 +108,7 @@ def _format(each: type[Source]) -> Iterator[str]:
     if own:
         yield "\n" + _TABLE
         yield from own
-    yield from _inner(each, {*_reachable(Source), each})
+    yield from _inner(each, {*_reachable(Source), each}, set())
 
 
 def _shown_row(row: dict[str, Any]) -> str:
@@ -134,7 +135,13 @@ def _has_way_back(each: type[Source]) -> bool:
     return each.row is not Source.row
 
 
-def _section(block: str, classes: list[type[Settings]], measured: Mapping[tuple[str, str], list[str]]) -> Iterator[str]:
+def _section(
+    block: str,
+    classes: list[type[Settings]],
+    measured: Mapping[tuple[str, str], list[str]],
+    described: set[type[Settings]],
+) -> Iterator[str]:
+    """A block's methods; adds what it describes to ``described``."""
     yield f"\n## {block}\n\n{PipelineSpec.descriptions()[block]}"
     if block in _BLOCKS_ELSEWHERE:
         yield f"\n{_BLOCKS_ELSEWHERE[block]}"
@@ -142,20 +149,31 @@ def _section(block: str, classes: list[type[Settings]], measured: Mapping[tuple[
         yield f"\n### `{_name(each)}`\n\n{inspect.getdoc(each) or ''}\n\n{_TABLE}"
         yield from _rows(each, ())
         yield from _tests(each)
-        yield from _inner(each, {each, *classes})
+        yield from _inner(each, {each, *classes}, described)
         if (block, _name(each)) in measured:
             yield f"\n**On trial** (see [proving_ground.md](proving_ground.md)):\n\n{HEADER}"
             yield from measured[(block, _name(each))]
+    described.update(classes)
 
 
-def _inner(each: type[Settings], known: set[type[Settings]]) -> Iterator[str]:
-    """Tables of the settings inside settings, each once."""
-    for inner in _reachable(each, set(known)):
-        if inner not in known:
-            known.add(inner)
-            yield f"\n#### `{_name(inner)}`\n\n{inspect.getdoc(inner) or ''}\n\n{_TABLE}"
-            yield from _rows(inner, ())
-            yield from _tests(inner)
+def _inner(each: type[Settings], known: set[type[Settings]], described: set[type[Settings]]) -> Iterator[str]:
+    """Tables of the settings inside settings, each once; of those already described only the names."""
+    inside = [inner for inner in _reachable(each, {*known, *described}) if inner not in known]
+    for inner in inside:
+        known.add(inner)
+        yield f"\n#### `{_name(inner)}`\n\n{inspect.getdoc(inner) or ''}\n\n{_TABLE}"
+        yield from _rows(inner, ())
+        yield from _tests(inner)
+    above = [inner for outer in (each, *inside) for inner in _inside(outer) if inner in described]
+    if above:
+        yield f"\nDescribed above: {', '.join(f'`{name}`' for name in dict.fromkeys(map(_name, above)))}."
+    described.update(inside)
+
+
+def _inside(each: type[Settings]) -> Iterator[type[Settings]]:
+    """Settings classes of the fields themselves."""
+    for info in each.model_fields.values():
+        yield from _classes(info.annotation)
 
 
 def _tests(each: type[Settings]) -> Iterator[str]:
@@ -175,11 +193,10 @@ def _reachable(each: type[Settings], known: Iterable[type[Settings]] = ()) -> li
     found: dict[type[Settings], None] = {}
 
     def visit(settings: type[Settings]) -> None:
-        for info in settings.model_fields.values():
-            for inner in _classes(info.annotation):
-                if inner not in found and inner not in known:
-                    found[inner] = None
-                    visit(inner)
+        for inner in _inside(settings):
+            if inner not in found and inner not in known:
+                found[inner] = None
+                visit(inner)
 
     visit(each)
     return list(found)

@@ -37,6 +37,12 @@ def test_methods_are_listed_by_the_name_that_yaml_uses(method: str) -> None:
     assert f"### `{method}`" in methods_page()
 
 
+def test_settings_that_several_methods_share_are_described_once() -> None:
+    names = [line.partition(" ")[2] for line in methods_page().splitlines() if line.startswith("###")]
+    for name in ("CrossFit", "Sampling", "token_dpo", "grpo", "bt"):
+        assert names.count(f"`{name}`") == 1, name
+
+
 @pytest.mark.parametrize("page", [methods_page, formats_page])
 def test_every_setting_is_explained(page: Callable[[], str]) -> None:
     settings = [line for line in page().splitlines() if line.startswith("| `")]
