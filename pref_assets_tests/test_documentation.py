@@ -30,6 +30,8 @@ def test_every_loss_of_trl_is_compared_and_its_largest_difference_is_shown() -> 
     assert {row[1].strip("`") for row in rows} >= set(get_args(LossType))
     for *_, loss, rewards, gradient, largest in rows:
         assert float(largest.strip("*")) == max(map(float, (loss, rewards, gradient))) < 2e-5
+    overall = max(re.findall(r"\*\*(.*)\*\*", parity_page(DOCS)), key=float).replace("e-0", "e-")
+    assert f"difference of any loss, reward or gradient is\n{overall} " in (DOCS.parent / "README.md").read_text()
 
 
 @pytest.mark.parametrize("method", ["deita", "flip_filter", "bradley_terry", "kmeans", "policy", "ranking_accuracy"])
