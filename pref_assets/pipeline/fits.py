@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pref_assets.pipeline.spec import SERIES, PipelineSpec
 from pref_assets.training import PolicyCheckpoint
 from pref_assets.training.data import MIN_PROMPT_TOKENS
-from pref_assets.training.objectives import PolicyGradient
+from pref_assets.training.objectives import SELM, PolicyGradient
 from pref_assets.training.online.sampling import OnlineSamples
 
 Place = tuple[str | int, ...]
@@ -47,6 +47,17 @@ def _samples(policy: PolicyCheckpoint) -> Iterator[tuple[str, str]]:
         yield "samples", "`samples` and `update` belong together; say both or neither"
     elif isinstance(policy.objective, PolicyGradient) and policy.samples is None:
         yield "objective", "objective `policy_gradient` learns from rewarded samples; use `online`"
+    elif _lacks_answers(policy):
+        yield (
+            "objective",
+            "objective `selm` needs an answer of the reference to each prompt, which only rows of `online` bring; set "
+            "its `samples` to draw them",
+        )
+
+
+def _lacks_answers(policy: PolicyCheckpoint) -> bool:
+    objective = policy.objective
+    return isinstance(objective, SELM) and objective.alpha > 0 and not (objective.samples or policy.samples)
 
 
 def _reference(spec: PipelineSpec, policy: PolicyCheckpoint) -> Iterator[tuple[str, str]]:

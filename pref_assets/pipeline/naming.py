@@ -60,7 +60,7 @@ CODE = {
     "reference_logps": "1",
     "samples": "1",
     "checkpoints": "1",
-    "evaluations": "1",
+    "evaluations": "2",
     "trials": "1",
     "reports": "1",
 }

@@ -143,6 +143,15 @@ class PipelineSpec(Settings):
         """Whether scores read a `reference_logps` entry, so that it measures every pair."""
         return any(reference in self.needs(each, "reference_logps") for each in self.scores.values())
 
+    def stages_of(self, checkpoint: str) -> list[int]:
+        """The stages of its subset that must have pairs before a checkpoint of one stage trains: all of its curriculum,
+        or its own."""
+        for series, curriculum in self.curricula.items():
+            if checkpoint in curriculum.made(series, self.reference_logps)["checkpoints"]:
+                return list(range(1, curriculum.stages + 1))
+        stage = getattr(self.checkpoints[checkpoint], "stage", None)
+        return [] if stage is None else [stage]
+
     def earlier(self, settings: CheckpointConfig) -> list[str]:
         """The checkpoints that a checkpoint is made from, each once."""
         named = self.needs(settings, "checkpoints")

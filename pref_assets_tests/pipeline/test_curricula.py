@@ -101,6 +101,14 @@ def test_a_stage_without_pairs_says_which_there_are(done: Lab) -> None:
     assert "subset 'curry' has no pairs of stage 3; its stages are 1: " in said
 
 
+def test_no_stage_of_a_curriculum_trains_where_a_later_one_has_no_pairs(done: Lab) -> None:
+    longer = {"longer": {**done.attributes["curricula"]["fixed"], "stages": 3}}
+    lab = Lab(done.root, {**done.attributes, "curricula": longer}, instance=done.instance)
+    report = lab.run('key:"stages/checkpoints/longer_1"')
+    said = " ".join(map(str, report.failures))
+    assert "checkpoint 'longer_1': subset 'curry' has no pairs of stage 3; its stages are 1: " in said
+
+
 def test_errors_are_found_before_anything_runs(tmp_path: Path, llama: Path) -> None:
     good = attributes(tmp_path, llama)
     cases = {

@@ -226,6 +226,12 @@ POLICY = "type: policy, subset: random_25"
         ),
         (
             "checkpoints",
+            [f"x: {{{POLICY}, base: base, objective: {{type: selm}}}}"],
+            "checkpoints.x.objective: objective `selm` needs an answer of the reference to each prompt, which only "
+            "rows of `online` bring; set its `samples` to draw them",
+        ),
+        (
+            "checkpoints",
             [f"x: {{{POLICY}, base: base, start: dpo, lora: {{r: 4, alpha: 1.0}}}}"],
             "checkpoints.x.lora: checkpoint 'dpo', where training starts, has lora {'r': 8",
         ),

@@ -237,8 +237,8 @@ def _checkpoint(spec: PipelineSpec, name: str, settings: CheckpointConfig) -> dg
                 stage=policy.stage if policy else None,
                 texts=policy.objective.texts if policy else None,
             )
-        if policy and policy.stage is not None and rows.is_empty():
-            raise TrainingDataError(_no_such_stage(name, settings.subset, policy.stage, subset.rows))
+        if policy and policy.stage is not None:
+            _check_stages(name, settings.subset, spec.stages_of(name), subset.rows)
         if isinstance(settings, RewardModelCheckpoint):
             start = origins.get(settings.start or "")
             job = reward_model_job(home.root, spec.name, name, settings, rows, pin, pins, start)
@@ -278,10 +278,15 @@ def _learned(name: str, update: UpdateConfig, drawn: Versioned, prompts: Version
     return rows
 
 
-def _no_such_stage(name: str, subset: str, stage: int, decisions: pl.LazyFrame) -> str:
-    counted = decisions.filter("selected").group_by("stage").len().sort("stage").collect()
-    there = ", ".join(f"{each}: {n} pairs" for each, n in counted.iter_rows())
-    return f"checkpoint {name!r}: subset {subset!r} has no pairs of stage {stage}; its stages are {there or 'none'}"
+def _check_stages(name: str, subset: str, stages: Sequence[int], decisions: pl.LazyFrame) -> None:
+    """Raises ``TrainingDataError`` when a stage has no pairs: the first policy of a curriculum looks at all of them."""
+    counted = dict(decisions.filter("selected").group_by("stage").len().sort("stage").collect().iter_rows())
+    if lacking := [str(stage) for stage in stages if stage not in counted]:
+        there = ", ".join(f"{each}: {n} pairs" for each, n in counted.items())
+        raise TrainingDataError(
+            f"checkpoint {name!r}: subset {subset!r} has no pairs of stage {', '.join(lacking)}; its stages are "
+            f"{there or 'none'}"
+        )
 
 
 def _trained(
