@@ -19,6 +19,7 @@ from pref_assets.evidence import HEADER, evidence, trials_page
 from pref_assets.pairs.readers import Source, SourceConfig
 from pref_assets.pipeline.spec import BLOCKS, PipelineSpec
 from pref_assets.settings import Settings
+from pref_assets.training_evidence import results_page
 
 DOCS = Path(__file__).parent.parent / "docs"
 """Where results of trials lie beside the pages."""
@@ -244,6 +245,7 @@ if __name__ == "__main__":
         "formats.md": formats_page(),
         "proving_ground.md": trials_page(DOCS),
         "trl_parity.md": parity_page(DOCS),
+        "training_results.md": results_page(DOCS),
     }
     for name, page in pages.items():
         (Path(sys.argv[1]) / name).write_text(page)

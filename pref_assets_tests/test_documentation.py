@@ -8,6 +8,7 @@ import pytest
 from pref_assets.documentation import formats_page, methods_page, parity_page
 from pref_assets.evidence import trials_page
 from pref_assets.training.objectives.dpo_losses import LossType
+from pref_assets.training_evidence import results_page
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -17,6 +18,7 @@ PAGES = [
     ("formats.md", formats_page),
     ("proving_ground.md", lambda: trials_page(DOCS)),
     ("trl_parity.md", lambda: parity_page(DOCS)),
+    ("training_results.md", lambda: results_page(DOCS)),
 ]
 
 
