@@ -14,7 +14,7 @@ ABOUT = {
     "aligned": (
         "DPO of SmolLM2 on chosen, random and all pairs",
         "Recipe [aligned](recipes/aligned.yaml): SmolLM2-135M answers 120 held-out verifiable instructions greedily; a "
-        "program counts the constraints that are met. 256 pairs twice, three seeds, or all 1,067 once. "
+        "program counts the constraints that are met. 256 pairs, three seeds, or all 1,067; once each. "
         "Intervals are over prompts; `gain` is against the untrained model on the same prompts.",
         ("constraints_met", "constraints_gain", "prompts_met"),
     ),
