@@ -17,7 +17,8 @@ from pref_assets.training.data import MIN_PROMPT_TOKENS, encode
 from pref_assets.training.errors import TrainingDataError
 from pref_assets.training.job import Job, Reporter
 
-KIND = "reference_logps"
+SUMS, TOKENS = "reference_logps", "reference_token_logps"
+"""Kinds of the store: a table of it has the same columns for every key."""
 TEXTS = ("prompt", "messages")
 
 
@@ -41,6 +42,11 @@ class ReferenceLogps(Settings):
     """Tokens, padding included, that go through the model at once; changes no number."""
     save_every: int = Field(default=128, ge=1)
     """Completions between two commits to the store; a killed run loses at most this many."""
+
+    @property
+    def kind(self) -> str:
+        """Kind of the store that holds them."""
+        return TOKENS if self.tokens else SUMS
 
     def key(self, checkpoint_version: str | None = None) -> str:
         """Store key: everything a log-probability depends on.
@@ -73,7 +79,7 @@ def reference_logps(job: Job, report: Reporter) -> dict[str, Any]:
     reference = ReferenceLogps.model_validate(job.config)
     store, key = Store(Home(Path(job.home)).store), reference.key(job.params.get("version"))
     frame = pl.read_parquet(job.inputs["completions"]).unique("completion_id", keep="first", maintain_order=True)
-    missing = frame.filter(pl.col("completion_id").is_in(store.missing(KIND, key, frame["completion_id"])))
+    missing = frame.filter(pl.col("completion_id").is_in(store.missing(reference.kind, key, frame["completion_id"])))
     done: dict[str, Any] = {"key": key, "computed": len(missing), "reused": len(frame) - len(missing)}
     began, tokens, truncated, finished = time.perf_counter(), 0, 0, 0
     if len(missing):
@@ -94,7 +100,7 @@ def reference_logps(job: Job, report: Reporter) -> dict[str, Any]:
             }
             if reference.tokens:
                 values["token_logps"] = pl.Series(of_tokens, dtype=pl.List(pl.Float32))
-            store.append(KIND, key, pl.DataFrame(values))
+            store.append(reference.kind, key, pl.DataFrame(values))
             tokens, truncated, finished = (
                 tokens + sum(len(e.ids) for e in items),
                 truncated + sum(cut),
@@ -152,7 +158,7 @@ def reference_rows(
     if not ids:
         return REFERENCE_LOGPS.empty()
     key = reference.key(checkpoint_version)
-    rows = store.read(KIND, key, ids).rename({"id": "completion_id"}).with_columns(key=pl.lit(key))
+    rows = store.read(reference.kind, key, ids).rename({"id": "completion_id"}).with_columns(key=pl.lit(key))
     if not reference.tokens:
         rows = rows.with_columns(token_logps=pl.lit(None, pl.List(pl.Float32)))
     return REFERENCE_LOGPS.conform(rows)

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from pref_assets.models.loading import load_causal_lm, load_tokenizer
+from pref_assets.models.tiny import tiny_llama
 from pref_assets.training import worker
 from pref_assets.training.checkpoint import pair_ids, read_manifest
 from pref_assets.training.data import TRAINING_ROWS, encode
@@ -24,7 +25,7 @@ from pref_assets.training.errors import (
 from pref_assets.training.logprobs import completion_logps
 from pref_assets.training.loop import memory_advice
 from pref_assets.training.objectives import DPO
-from pref_assets.training.policy import Lora, PolicyCheckpoint, adapted, load_policy, train_policy
+from pref_assets.training.policy import Lora, PolicyCheckpoint, adapted, load_policy, starting_policy, train_policy
 from pref_assets.training.run import training_folder
 from pref_assets_tests.training.conftest import SUBSET, Recorder, make_job
 
@@ -203,6 +204,16 @@ def test_only_the_last_layers_learn(tiny):
 def test_unknown_target_module_is_named(tiny):
     with pytest.raises(ValueError, match="query"):
         adapted(load_causal_lm(tiny, "cpu"), Lora(target_modules=("q_proj", "query")))
+
+
+def test_a_start_of_another_base_is_refused(trained, tiny, tmp_path):
+    """Its adapters would fit the other model's layers, and nothing else would tell."""
+    _, result, _ = trained
+    config = PolicyCheckpoint.model_validate(read_manifest(result["folder"]).config)
+    other = str(tiny_llama(tmp_path, seed=9))
+    with pytest.raises(ValueError, match=r"trained on the model .*, which is not .*; use one model"):
+        starting_policy(config, other, "cpu", Path(result["folder"]))
+    starting_policy(config, tiny, "cpu", Path(result["folder"]))
 
 
 def refused(tmp_path, rows, reference, logps, match, **settings):

@@ -47,6 +47,18 @@ def test_rows_are_the_log_probabilities_of_the_model(tmp_path, rows, reference):
     assert found["n_tokens"].to_list() == counts.tolist()
 
 
+@pytest.mark.parametrize("first", [False, True])
+def test_references_with_and_without_tokens_share_a_home(tmp_path, rows, reference, first):
+    frame, ids = completions_of(rows), completions_of(rows)["completion_id"].to_list()
+    both = [reference.model_copy(update={"tokens": each}) for each in (first, not first)]
+    for each in both:
+        assert run(tmp_path, each, frame)[0]["computed"] == len(ids)
+    found = {each.tokens: reference_rows(Store(Home(tmp_path).store), each, ids) for each in both}
+    assert found[False]["token_logps"].null_count() == len(ids)
+    sums = [sum(each) for each in found[True]["token_logps"].to_list()]
+    np.testing.assert_allclose(sums, found[False]["logp"], atol=1e-4)
+
+
 def test_truncated_completions_are_marked(tmp_path, rows, reference):
     short = reference.model_copy(update={"max_length": 32})
     result, _ = run(tmp_path, short, completions_of(rows))

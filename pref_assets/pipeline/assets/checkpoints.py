@@ -39,7 +39,7 @@ from pref_assets.training.job import Job
 from pref_assets.training.jobs import policy_job, reward_model_job
 from pref_assets.training.online.rows import online_reference, online_rows
 from pref_assets.training.online.updates import UpdateConfig
-from pref_assets.training.reference import KIND, reference_rows
+from pref_assets.training.reference import reference_rows
 from pref_assets.training.run import training_folder
 
 _TABLES = {"pairs": PAIRS, "prompts": PROMPTS, "completions": COMPLETIONS}
@@ -113,7 +113,7 @@ def _reference_logps(spec: PipelineSpec, name: str, settings: ReferenceLogps) ->
         folder = folders.get(settings.checkpoint or "")
         version = folder.version if folder else None
         store, done = Store(home.store), {"computed": 0, "reused": len(ids), "seconds": 0.0, "tokens_per_second": 0.0}
-        if ids and store.missing(KIND, settings.key(version), ids):
+        if ids and store.missing(settings.kind, settings.key(version), ids):
             job = Job(
                 task="reference_logps",
                 home=str(home.root),

@@ -22,7 +22,7 @@ from pref_assets.scoring.reward.rollouts import ConstraintRewards
 from pref_assets.training.job import Job
 from pref_assets.training.online.rewards import CheckpointRewards, constraint_rewards
 from pref_assets.training.online.sampling import DRAWN, OnlineSamples, distinct_answers
-from pref_assets.training.reference import KIND, reference_rows
+from pref_assets.training.reference import reference_rows
 
 _TABLES = {"pairs": PAIRS, "prompts": PROMPTS, "completions": COMPLETIONS}
 
@@ -124,7 +124,7 @@ class _Round:
     def reference(self, items: pl.DataFrame, reference: Any, origin: Folder | None) -> pl.DataFrame:
         """The reference's columns of ``ONLINE_SAMPLES``, by completion_id."""
         version, ids = (origin.version if origin else None), items["id"].to_list()
-        if self._store.missing(KIND, reference.key(version), ids):
+        if self._store.missing(reference.kind, reference.key(version), ids):
             texts = items.select("prompt", "messages", completion_id="id")
             inputs = {"completions": write_input(self._home, texts, "completion_id")}
             params = {"folder": origin.path, "version": origin.version} if origin else {}
