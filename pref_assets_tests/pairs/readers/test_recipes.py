@@ -31,6 +31,7 @@ def recipe(name: str) -> PipelineSpec:
     """The recipe with its environment variable pointing to the shared data."""
     text = (RECIPES / f"{name}.yaml").read_text()
     text = re.sub(r"\{\{ env\('\w+', '(\w+)'\) \}\}", lambda match: str(DATA / match[1]), text)
+    text = re.sub(r"\{\{ env\('\w+', '(hf://[^']+)'\) \}\}", r"\1", text)
     assert "{{" not in text
     return parse_spec(yaml.safe_load(text)["attributes"])
 
