@@ -155,17 +155,23 @@ def test_errors_are_found_before_anything_runs(tmp_path: Path, llama: Path) -> N
         ),
         "answers of 60 tokens leave no room for a prompt": entry(sampling={"max_new_tokens": 60}),
         "sampling.temperature is 0": entry(sampling={"temperature": 0}),
-        "reward.checkpoint is a policy": entry(reward={"type": "checkpoint", "checkpoint": "grpo_1"}),
+        "reward.checkpoint: 'grpo_1' is a policy, this takes a reward_model; known: reward": entry(
+            reward={"type": "checkpoint", "checkpoint": "grpo_1"}
+        ),
         "no checkpoints named 'rewards'; known: ": entry(reward={"type": "checkpoint", "checkpoint": "rewards"}),
         "policy_gradient` learns from rewarded samples; use `online`": {
-            "checkpoints": {"alone": {**POLICY, "type": "policy", "objective": {"type": "policy_gradient"}}}
+            "checkpoints": {
+                **good["checkpoints"],
+                "alone": {**POLICY, "type": "policy", "objective": {"type": "policy_gradient"}},
+            }
         },
         "`samples` and `update` belong together": {
-            "checkpoints": {"alone": {**POLICY, "type": "policy", "samples": "grpo_1"}}
+            "checkpoints": {**good["checkpoints"], "alone": {**POLICY, "type": "policy", "samples": "grpo_1"}}
         },
         "no samples named 'grpo_3'; known: dpo_1, dpo_2, grpo_1, grpo_2": {
             "checkpoints": {
-                "alone": {**POLICY, "type": "policy", "samples": "grpo_3", "update": {"type": "online_dpo"}}
+                **good["checkpoints"],
+                "alone": {**POLICY, "type": "policy", "samples": "grpo_3", "update": {"type": "online_dpo"}},
             }
         },
     }
