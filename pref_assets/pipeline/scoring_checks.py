@@ -20,12 +20,16 @@ MEASURED_AGAIN = 16
 """Items, of all sizes, measured again to see whether batching matters."""
 TOLERANCE = 1e-3
 """Largest difference, in units of 1 + the number, that rounding in another order may make in float32."""
+TURNED = 2
+"""Items that may differ more, where answers are drawn: rounding turns a draw that falls between two tokens."""
 
 
 def measuring_changes_nothing(spec: PipelineSpec, name: str, settings: MeasuredScorer) -> dg.AssetChecksDefinition:
     """The check that items measured alone, in another order, get the numbers that the store holds."""
 
     asset = asset_key(spec.name, "scores", name)
+    turned = TURNED if settings.draws else 0
+    but = f", but for {turned} whose draws rounding may turn" if turned else ""
     ins = pool_inputs(spec, settings)
 
     # A check of many inputs takes them by keyword only in this form.
@@ -36,7 +40,7 @@ def measuring_changes_nothing(spec: PipelineSpec, name: str, settings: MeasuredS
                 NAME,
                 asset=asset,
                 description=f"{MEASURED_AGAIN} items of all sizes get the same numbers alone and in reverse order as "
-                f"in padded batches, to {TOLERANCE:g}.",
+                f"in padded batches, to {TOLERANCE:g}{but}.",
                 blocking=True,
                 additional_deps=[each.key for each in ins.values() if each.key is not None],
             )
@@ -55,9 +59,11 @@ def measuring_changes_nothing(spec: PipelineSpec, name: str, settings: MeasuredS
             )
             return
         done = compute.run(context, measuring_job(home, settings, pool, "measured_alone", items))
-        numbers = series({each: done[each] for each in ("items", "largest_difference")})
-        passed = done["largest_difference"] <= TOLERANCE
-        yield dg.AssetCheckResult(asset_key=asset, check_name=NAME, passed=passed, metadata=bounded(numbers))
+        found = done["differences"]
+        different = sum(each > TOLERANCE for each in found)
+        numbers = {"items": done["items"], "different": different, "largest_difference": max(found)}
+        metadata = bounded(series(numbers))
+        yield dg.AssetCheckResult(asset_key=asset, check_name=NAME, passed=different <= turned, metadata=metadata)
 
     return scores_do_not_depend_on_batching
 

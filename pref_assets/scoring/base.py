@@ -38,6 +38,8 @@ class MeasuredScorer(Scorer):
 
     kind: ClassVar[str]
     """Table of the store that holds the numbers; its columns are the same for every key."""
+    draws: ClassVar[bool] = False
+    """Whether the numbers come from answers drawn by chance, of which the rounding of a probability can turn one."""
 
     def key(self, pool: Pool) -> str:
         """Store key: everything a number depends on (model, revision, template, lengths, method), nothing else."""

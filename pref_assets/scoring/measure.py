@@ -40,7 +40,7 @@ def measured_alone(job: Job, report: Reporter) -> dict[str, Any]:
     for ``measure``.
 
     Returns:
-        ``items``, and ``largest_difference`` of any number, in units of 1 + its size.
+        ``items``, and ``differences``: of each item, the largest of any number, in units of 1 + its size.
     """
     scorer = load(job.config)
     store, key = Store(Home(Path(job.home)).store), str(job.params["key"])
@@ -49,22 +49,32 @@ def measured_alone(job: Job, report: Reporter) -> dict[str, Any]:
     alone = scorer.model_copy(update={"batch_tokens": 1})
     alone.measure(items, job.params["sources"], again.append, report)
     known = store.read(scorer.kind, key, items["id"])
-    return {"items": len(items), "largest_difference": _largest_difference(known, pl.concat(again))}
+    return {"items": len(items), "differences": _differences(known, pl.concat(again))}
 
 
-def _largest_difference(known: pl.DataFrame, again: pl.DataFrame) -> float:
-    """Over every float and list of floats; a number that is there only once differs without bound."""
-    largest = 0.0
-    both = known.join(again, on="id", how="left", suffix="_again", validate="1:1")
-    for name, dtype in known.schema.items():
-        if dtype.is_float() or (isinstance(dtype, pl.List) and dtype.inner.is_float()):
-            first, second = (both.get_column(each).explode() for each in (name, f"{name}_again"))
-            if len(first) != len(second) or (first.is_null() != second.is_null()).any():
-                return math.inf
-            numbers = pl.DataFrame({"first": first, "second": second})
-            relative = ((pl.col("first") - pl.col("second")) / (1 + pl.col("first").abs())).abs()
-            largest = max(largest, float(numbers.select(relative.max().fill_null(0.0)).item()))
-    return largest
+def _differences(known: pl.DataFrame, again: pl.DataFrame) -> list[float]:
+    """Of each item, over every float and list of floats; a number that is there only once differs without bound."""
+    numbers = [
+        name
+        for name, dtype in known.schema.items()
+        if dtype.is_float() or (isinstance(dtype, pl.List) and dtype.inner.is_float())
+    ]
+    seconds = {row["id"]: row for row in again.select("id", *numbers).iter_rows(named=True)}
+    return [
+        max((_difference(first[name], seconds[first["id"]][name]) for name in numbers), default=0.0)
+        if first["id"] in seconds
+        else math.inf
+        for first in known.select("id", *numbers).iter_rows(named=True)
+    ]
+
+
+def _difference(first: Any, second: Any) -> float:
+    """Largest difference of two numbers or lists of them, in units of 1 + the first."""
+    firsts, seconds = (each if isinstance(each, list) else [each] for each in (first, second))
+    if [each is None for each in firsts] != [each is None for each in seconds]:
+        return math.inf
+    both = ((a, b) for a, b in zip(firsts, seconds, strict=True) if a is not None)
+    return max((abs(a - b) / (1 + abs(a)) for a, b in both), default=0.0)
 
 
 def load(config: dict[str, Any]) -> MeasuredScorer:

@@ -3,7 +3,7 @@ import math
 import polars as pl
 import pytest
 
-from pref_assets.scoring.measure import _largest_difference
+from pref_assets.scoring.measure import _differences
 
 
 def frame(**columns: list) -> pl.DataFrame:
@@ -22,4 +22,4 @@ def frame(**columns: list) -> pl.DataFrame:
     ],
 )
 def test_every_number_and_list_of_numbers_is_compared(known: dict, again: dict, expected: float) -> None:
-    assert _largest_difference(frame(**known), frame(**again).reverse()) == pytest.approx(expected)
+    assert max(_differences(frame(**known), frame(**again).reverse())) == pytest.approx(expected)

@@ -76,6 +76,7 @@ class RolloutReward(MeasuredScorer):
     """
 
     kind: ClassVar[str] = "rollouts"
+    draws: ClassVar[bool] = True
     type: Literal["rollout_reward"] = "rollout_reward"
     model: ModelReference | None = None
     """The language model that answers."""

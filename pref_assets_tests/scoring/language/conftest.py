@@ -67,7 +67,7 @@ def measured(home: Path, scorer: MeasuredScorer, pool: Pool) -> tuple[pl.DataFra
 
 def difference_alone(home: Path, scorer: MeasuredScorer, pool: Pool) -> float:
     """Largest difference of a number when each item is measured alone, as the asset check does."""
-    return float(measured_alone(job_of(home, scorer, pool, "measured_alone"), Recorder())["largest_difference"])
+    return max(measured_alone(job_of(home, scorer, pool, "measured_alone"), Recorder())["differences"])
 
 
 def named(scores: pl.DataFrame) -> dict[str, dict[str, float]]:

@@ -136,7 +136,7 @@ def scored(home: Path, scorer, pool):
 
 def difference_alone(home: Path, scorer, pool):
     """What the asset check finds: the largest difference when items are measured one by one."""
-    return measured_alone(job_of(home, scorer, pool), Recorder())["largest_difference"]
+    return max(measured_alone(job_of(home, scorer, pool), Recorder())["differences"])
 
 
 def details(table: pl.DataFrame, name: str) -> list[float | None]:
