@@ -14,8 +14,9 @@ ABOUT = {
     "aligned": (
         "DPO of SmolLM2 on chosen, random and all pairs",
         "Recipe [aligned](recipes/aligned.yaml): SmolLM2-135M answers 120 held-out verifiable instructions greedily; a "
-        "program counts the constraints that are met. 256 pairs, three seeds, or all 1,067; once each. "
-        "Intervals are over prompts; `gain` is against the untrained model on the same prompts.",
+        "program counts the constraints that are met. 256 pairs, three seeds, or all 1,067; once each. Intervals are "
+        "over prompts; `gain` is against the untrained model on the same prompts. All pairs teach it (one seed). 256 "
+        "pairs gain +0.03 in the mean, chosen by confidence or at random alike: at this size the choice is not seen.",
         ("constraints_met", "constraints_gain", "prompts_met"),
     ),
     "heads_hh_rlhf": (
