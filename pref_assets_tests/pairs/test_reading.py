@@ -246,6 +246,15 @@ JSON_VALUES = st.recursive(
 JSON_OBJECTS = st.dictionaries(st.text(max_size=4), JSON_VALUES, max_size=4)
 
 
+def test_a_bracket_in_a_text_that_the_block_cuts_off_ends_nothing(tmp_path, monkeypatch):
+    rows = [{"text": "} and }"}, {"text": "]"}]
+    (tmp_path / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
+    for block in range(1, 30):
+        with_blocks_of(monkeypatch, block)
+        frame = read_rows(tmp_path / "rows.json", "rows.json", "s", "b1")
+        assert [json.loads(payload) for payload in frame["payload"]] == rows
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(JSON_OBJECTS, max_size=5), st.integers(1, 40), st.sampled_from([None, 0, 2]))
 def test_lists_and_lines_are_the_same_rows_whatever_the_blocks(tmp_path, rows, block, indent):

@@ -190,7 +190,7 @@ def test_margins_raise_the_loss_and_are_refused_by_ipo(tmp_path, rows, reference
     # The untrained policy is the reference: every reward is zero, so the loss is log(1 + e^8).
     assert recorder.steps[0][1]["loss"] == pytest.approx(8.000335, abs=1e-4)
     job = make_job(tmp_path, demanding, reference, logps, objective={"type": "dpo", "loss_type": "ipo"})
-    with pytest.raises(TrainingDataError, match=r"6 pairs cannot train: the subset gives them a margin, but `ipo`"):
+    with pytest.raises(TrainingDataError, match=r"6 pairs cannot train: they bring a margin: `ipo` is no function"):
         worker.run(job, Recorder())
 
 

@@ -14,7 +14,8 @@ from pref_assets.pairs.reading.streams import Opener
 _BLOCK = 1 << 20
 _DECODER = json.JSONDecoder()
 _NOT_BLANK = re.compile(r"[^ \t\r\n]")
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
+"""A whole text, one that the view cuts off (whose brackets are no brackets either), or a bracket."""
 _STRAY = "surrogateescape"
 """Bytes that are no UTF-8 become half characters, so that only their element is refused."""
 
