@@ -28,7 +28,7 @@ mlflow: $(VENV)/.installed  ## The MLflow UI on http://127.0.0.1:5000
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(PREF_ASSETS_HOME)/mlflow.db --port 5000
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu" -n logical --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .

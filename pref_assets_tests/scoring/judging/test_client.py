@@ -71,7 +71,7 @@ def test_a_fault_that_may_pass_is_tried_again(status: int) -> None:
     assert (asking.counts["requests"], asking.counts["retries"]) == (3, 2)
 
 
-@pytest.mark.parametrize("after", ["0.3", formatdate(time.time() + 3600, usegmt=True)])
+@pytest.mark.parametrize("after", ["0.3", formatdate(time.time() + 3600, usegmt=True)], ids=["seconds", "date"])
 def test_a_retry_waits_as_long_as_the_server_asks_but_no_longer_than_allowed(after: str) -> None:
     def says(question: str, number: int) -> Reply:
         return Reply("ok") if number else Reply(status=429, body="slow down", headers={"Retry-After": after})
