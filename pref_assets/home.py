@@ -1,19 +1,35 @@
 """Where a deployment keeps its state: one folder, one room for each kind of thing."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+
+_CURRENT: ContextVar[Path | None] = ContextVar("home", default=None)
 
 
 @dataclass(frozen=True)
 class Home:
-    """The state folder. ``PREF_ASSETS_HOME`` or ``./.pref_assets``."""
+    """The state folder: that of the job at work, else ``PREF_ASSETS_HOME`` or ``./.pref_assets``."""
 
     root: Path
 
     @classmethod
     def default(cls) -> "Home":
+        if (current := _CURRENT.get()) is not None:
+            return cls(current)
         return cls(Path(os.environ.get("PREF_ASSETS_HOME", ".pref_assets")).expanduser().absolute())
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """Makes this the default meanwhile, in this thread: what a job reads images from."""
+        token = _CURRENT.set(self.root)
+        try:
+            yield
+        finally:
+            _CURRENT.reset(token)
 
     @property
     def tables(self) -> Path:

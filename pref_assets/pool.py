@@ -74,6 +74,7 @@ class Pool:
         reward_models: fitted reward heads; scorers that need linear ones ask ``scoring.bradley_terry.ensemble_of``.
         reference_logps: log-probabilities under base models (``REFERENCE_LOGPS``).
         checkpoints: folders of trained checkpoints.
+        critiques: what is said of answers (``CRITIQUES``).
         store: where selectors that ask keep the answers; ``None`` outside a pipeline.
     """
 
@@ -86,6 +87,7 @@ class Pool:
     reward_models: Mapping[str, "Ensemble | CrossFitted"] = field(default_factory=dict)
     reference_logps: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     checkpoints: Mapping[str, str] = field(default_factory=dict)
+    critiques: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     store: "Store | None" = None
 
     def candidates(self) -> pl.DataFrame:

@@ -45,6 +45,8 @@ ReferenceName = Annotated[str, Ref("reference_logps")]
 CheckpointName = Annotated[str, Ref("checkpoints")]
 PolicyName = Annotated[str, Ref("checkpoints", only="policy")]
 RewardModelName = Annotated[str, Ref("checkpoints", only="reward_model")]
+CritiqueRewardName = Annotated[str, Ref("checkpoints", only="critique_reward_model")]
+CritiquesName = Annotated[str, Ref("critiques")]
 SamplesName = Annotated[str, Ref("samples")]
 
 

@@ -39,14 +39,14 @@ class Answerer:
     reference: str | None = None
 
     def load(self) -> tuple[Any, Any]:
-        """Model and tokenizer, ready to generate or score."""
-        from pref_assets.models.loading import load_causal_lm, load_tokenizer
+        """Model and its reader, ready to generate or score."""
+        from pref_assets.models.loading import load_causal_lm, load_reader
         from pref_assets.training.policy import load_policy
 
         if self.folder is not None:
             return load_policy(self.folder)
         assert self.reference is not None
-        return load_causal_lm(self.reference), load_tokenizer(self.reference)
+        return load_causal_lm(self.reference), load_reader(self.reference)
 
 
 def policy(checkpoint: CheckpointRef) -> Answerer:

@@ -5,12 +5,15 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from pref_assets.models.seen_generation import generate_seen
+from pref_assets.models.vision import Sight
 from pref_assets.pairs.messages import chat
 from pref_assets.settings import Settings
 
@@ -41,6 +44,8 @@ def generate(
 ) -> list[str]:
     """One answer for each conversation (turns as the tables hold them, last turn the user's), in the order given.
 
+    ``tokenizer`` may be the `Sight` of a model that sees.
+
     The same conversation may be given several times for several answers. The random numbers of an answer depend on
     the seed, the conversation and how many times it occurred before, never on its neighbours, so neither the batch
     size nor the rest of the list changes an answer (up to float rounding of the logits).
@@ -65,14 +70,20 @@ def draw_answers(
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Drawn]:
     """As ``generate``, with what is known of each answer."""
-    prompts = _encode(tokenizer, conversations)
     occurrence: dict[str, int] = defaultdict(int)
     draws = []
     for conversation in conversations:
         text = json.dumps([[turn["role"], turn["content"]] for turn in conversation])
         draws.append(_uniforms(sampling, text, occurrence[text]))
         occurrence[text] += 1
-    tokens = generate_ids(model, tokenizer, prompts, draws, sampling, on_progress)
+    if isinstance(tokenizer, Sight):
+        choose = partial(_choose, sampling=sampling)
+        asked = [list(conversation) for conversation in conversations]
+        limits = sampling.max_new_tokens, sampling.batch_size
+        tokens = generate_seen(model, tokenizer, asked, draws, choose, *limits, on_progress)
+        tokenizer = tokenizer.tokenizer
+    else:
+        tokens = generate_ids(model, tokenizer, _encode(tokenizer, conversations), draws, sampling, on_progress)
     stop = _stop_ids(model, tokenizer)
     ended = [ids[-1] in stop for ids in tokens]
     said = [ids[:-1] if done else ids for ids, done in zip(tokens, ended, strict=True)]

@@ -3,9 +3,21 @@
 from pathlib import Path
 from typing import Any
 
-from pref_assets.home import cache_dir
+from pref_assets.home import Home, cache_dir
 from pref_assets.models.gguf import build_once, convert_model, convert_tokenizer, find_gguf
-from pref_assets.models.reference import PACKAGE, ModelNotFoundError, hub_id, identity, is_local, package_path
+from pref_assets.models.reference import (
+    PACKAGE,
+    UNTRAINED,
+    ModelNotFoundError,
+    hub_id,
+    identity,
+    is_local,
+    package_path,
+    untrained,
+)
+from pref_assets.models.untrained import draw_model
+from pref_assets.models.vision import Sight, load_sight, sees
+from pref_assets.pairs.media import MediaStore
 from pref_assets.settings import digest
 
 HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
@@ -25,6 +37,10 @@ def local_path(reference: str) -> str:
 
 
 def _folder(reference: str, *, tokenizer_only: bool) -> Path:
+    if reference.startswith(UNTRAINED):
+        plan, seed = untrained(reference)
+        folder = cache_dir() / "models" / digest(identity(reference))
+        return build_once(folder, lambda target: draw_model(Path(plan), seed, target))
     if not reference.startswith(PACKAGE) and not is_local(reference):
         return _hub_folder(reference)
     path = package_path(reference) if reference.startswith(PACKAGE) else Path(reference).expanduser()
@@ -67,6 +83,21 @@ def load_tokenizer(reference: str) -> Any:
     return tokenizer
 
 
+def load_reader(reference: str) -> Any:
+    """What turns conversations into tokens: the tokenizer, or the `Sight` of a model that sees."""
+    from transformers import AutoConfig
+
+    folder = _folder(reference, tokenizer_only=True)
+    if (folder / "config.json").exists() and sees(AutoConfig.from_pretrained(folder)):
+        return load_sight(str(folder), MediaStore(Home.default().media))
+    return load_tokenizer(reference)
+
+
+def tokenizer_of(reader: Any) -> Any:
+    """The tokenizer of what `load_reader` gives."""
+    return reader.tokenizer if isinstance(reader, Sight) else reader
+
+
 def pick_device() -> str:
     """``cuda`` when there is one, else ``cpu``."""
     import torch
@@ -75,14 +106,17 @@ def pick_device() -> str:
 
 
 def load_causal_lm(reference: str, device: str | None = None, dtype: str | None = None) -> Any:
-    """The language model in eval mode, on ``device`` or the best there is, computing in ``dtype``.
+    """The language model, with its vision tower where it has one, in eval mode, on ``device`` or the best there is,
+    computing in ``dtype``.
 
     By default bfloat16 on CUDA; float32 on a CPU, where bfloat16 arithmetic is some seventy times slower.
     """
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
     device = device or pick_device()
     kind = getattr(torch, dtype or ("bfloat16" if device.startswith("cuda") else "float32"))
-    model = AutoModelForCausalLM.from_pretrained(_folder(reference, tokenizer_only=False), dtype=kind)
+    folder = _folder(reference, tokenizer_only=False)
+    family = AutoModelForImageTextToText if sees(AutoConfig.from_pretrained(folder)) else AutoModelForCausalLM
+    model = family.from_pretrained(folder, dtype=kind)
     return model.to(device).eval()

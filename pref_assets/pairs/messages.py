@@ -57,6 +57,79 @@ def chat_turns(turns: Sequence[tuple[str, str]]) -> tuple[list[dict[str, Any]], 
     return [decode(role, content) for role, content in turns if role != TOOLS], tools
 
 
+def shown(messages: Sequence[Mapping[str, str]], images: Sequence[str]) -> list[dict[str, str]]:
+    """The conversation as a model that sees reads it: every image part says where its image is.
+
+    Images fill the image parts of the turns in order. Where turns have none, ``<image>`` in what users say are their
+    places if there are as many; else all images come first in the first turn of a user, as MM-RLHF places them.
+
+    Raises:
+        ValueError: the turns have image parts, but fewer or more than there are images.
+    """
+    turns = [dict(turn) for turn in messages]
+    if not images:
+        return turns
+    parts = [_parts_of(turn) for turn in turns]
+    places = [part for each in parts for part in each if part.get("type") == "image"]
+    if not places:
+        parts = _placed(turns, parts, len(images))
+        places = [part for each in parts for part in each if part.get("type") == "image"]
+    if len(places) != len(images):
+        raise ValueError(f"the turns have places for {len(places)} images, and there are {len(images)}")
+    for part, uri in zip(places, images, strict=True):
+        part["image"] = uri
+    found = []
+    for turn, each in zip(turns, parts, strict=True):
+        if any(part.get("type") == "image" for part in each):
+            role, content = encode({**decode(turn["role"], turn["content"]), "content": each})
+            turn = {"role": role, "content": content}
+        found.append(turn)
+    return found
+
+
+def shown_images(messages: Iterable[Mapping[str, str]]) -> list[str]:
+    """Where the images are that `shown` put into a conversation, in order."""
+    parts = (part for turn in messages for part in _parts_of(turn))
+    return [part["image"] for part in parts if part.get("type") == "image" and "image" in part]
+
+
+def _parts_of(turn: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Parts of a turn's content, copied; of a plain turn its text. None of the tools' turn."""
+    if turn["role"] == TOOLS:
+        return []
+    content = decode(turn["role"], turn["content"]).get("content")
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    return [dict(part) for part in content or () if isinstance(part, dict)]
+
+
+def _placed(
+    turns: Sequence[Mapping[str, str]], parts: list[list[dict[str, Any]]], n: int
+) -> list[list[dict[str, Any]]]:
+    """Parts with places for ``n`` images."""
+    users = [i for i, turn in enumerate(turns) if base_role(turn["role"]) == "user"]
+    said = "".join(part.get("text", "") for i in users for part in parts[i])
+    if said.count(IMAGE) == n:
+        for i in users:
+            parts[i] = [each for part in parts[i] for each in _cut(part)]
+    elif users:
+        parts[users[0]] = [{"type": "image"} for _ in range(n)] + parts[users[0]]
+    return parts
+
+
+def _cut(part: dict[str, Any]) -> list[dict[str, Any]]:
+    """A text part as the texts around its ``<image>`` marks and a place for each mark."""
+    if part.get("type") != "text":
+        return [part]
+    found: list[dict[str, Any]] = []
+    for number, text in enumerate(part["text"].split(IMAGE)):
+        if number:
+            found.append({"type": "image"})
+        if text.strip():
+            found.append({"type": "text", "text": text.strip("\n")})
+    return found
+
+
 def function_names(messages: Iterable[Mapping[str, Any]], tools: Any) -> list[str]:
     """Names of the functions on offer and of those that messages call, as `chat` gives both."""
     named = [*(tools or ()), *(call for message in messages for call in message.get("tool_calls") or ())]

@@ -294,6 +294,17 @@ _TEXTS: dict[str, pl.DataType | type[pl.DataType]] = {
 }
 PAIR_TEXTS = pl.Schema(_TEXTS)
 """A chunk of comparisons with their conversations (`pairs.chunks`); ``prompt`` is null where the sides answer two."""
+CRITIQUES = Table(
+    "critiques",
+    ("completion_id",),
+    {
+        "completion_id": _ID,
+        "critique": Column(pl.String, "What is good and bad about the answer, in words; null where nobody said."),
+        "reasons": Column(pl.String, "The annotators' own words that it was made of; null where there are none."),
+        "writer": Column(pl.String, "Who wrote it: `human`, `template`, or a model."),
+        "category": Column(pl.String, "What became of it, as its entry documents."),
+    },
+)
 EMBEDDINGS = Table(
     "embeddings",
     ("id",),

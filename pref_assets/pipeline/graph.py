@@ -5,6 +5,7 @@ import dagster as dg
 from pref_assets.pipeline.assets import (
     checkpoints,
     clusters,
+    critiques,
     curation,
     data_reports,
     evaluations,
@@ -30,6 +31,7 @@ STAGES = (
     pairs,
     curation,
     data_reports,
+    critiques,
     features,
     clusters,
     scores,

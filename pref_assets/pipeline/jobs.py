@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 CURATED = (
     *("pairs", "reports/data_card", "reports/bias"),
-    *("embeddings", "clusters", "reward_models", "scores", "subsets", "reports/map"),
+    *("critiques", "embeddings", "clusters", "reward_models", "scores", "subsets", "reports/map"),
 )
 TRAINED = ("reference_logps", "samples", "checkpoints")
 EVALUATED = ("evaluations", "reports/leaderboard", "trials")

@@ -44,5 +44,6 @@ def pool_of(home: Home, inputs: Mapping[str, Any]) -> Pool:
         reward_models={name: load_reward_model(Path(folder.path)) for name, folder in named["reward_models"].items()},
         reference_logps=named["reference_logps"],
         store=store,
+        critiques=named["critiques"],
         checkpoints={name: folder.path for name, folder in named["checkpoints"].items()},
     )

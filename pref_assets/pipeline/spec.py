@@ -17,6 +17,7 @@ from pref_assets.proving.real import Trials
 from pref_assets.scoring import MeasuredScorer, ScorerConfig
 from pref_assets.selection import SelectorConfig
 from pref_assets.settings import Settings
+from pref_assets.synthesis.critiques import CritiqueConfig
 from pref_assets.training import CheckpointConfig, PolicyCheckpoint
 from pref_assets.training.online.sampling import OnlineSamples
 from pref_assets.training.reference import ReferenceLogps
@@ -27,6 +28,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length
 ALL_CHECKPOINTS = "all"
 BLOCKS = (
     "sources",
+    "critiques",
     "embeddings",
     "clusters",
     "reward_models",
@@ -43,7 +45,7 @@ BLOCKS = (
 """The blocks that hold named entries, in the order in which data flows."""
 SERIES = ("curricula", "online")
 """The blocks whose entries stand for entries of other blocks, and are no assets themselves."""
-POOLED = ("embeddings", "clusters", "reward_models", "scores", "reference_logps", "checkpoints")
+POOLED = ("critiques", "embeddings", "clusters", "reward_models", "scores", "reference_logps", "checkpoints")
 """The blocks whose entries a scorer, clusterer or selector may look at."""
 
 
@@ -62,6 +64,8 @@ class PipelineSpec(Settings):
     """Where preference data comes from, and how to read it."""
     pairs: PairsBlock = PairsBlock()
     """How records become pairs: pairing rule, vote policy, splits, duplicates, audit, benches to keep out."""
+    critiques: dict[Name, CritiqueConfig] = Field(default_factory=dict)
+    """What is good and bad about answers, in words."""
     embeddings: dict[Name, EmbedderConfig] = Field(default_factory=dict)
     """Vectors of completions."""
     clusters: dict[Name, ClustererConfig] = Field(default_factory=dict)

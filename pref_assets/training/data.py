@@ -6,8 +6,9 @@ from typing import Any
 
 import polars as pl
 
+from pref_assets.models.vision import Seen, Sight, SightError
 from pref_assets.pairs.labels import with_decisions
-from pref_assets.pairs.messages import chat, function_names
+from pref_assets.pairs.messages import chat, function_names, shown, shown_images
 from pref_assets.pairs.schema import MESSAGES, NAMED_VALUE, PAIR_SCORES, completion_id, prompt_id
 from pref_assets.training.errors import TrainingDataError, name_pairs
 
@@ -78,6 +79,8 @@ class Encoded:
     n_prompt: int
     truncated: bool
     """Whether completion tokens were cut off."""
+    seen: Seen | None = None
+    """The images of the prompt."""
 
     @property
     def n_completion(self) -> int:
@@ -110,7 +113,7 @@ def training_rows(
     Raises:
         TrainingDataError: a selected pair, its prompt or a completion is not in the tables, the votes' ``p_chosen`` is
             below a half, the selector's is no probability or its margin not finite, a column that the objective asks
-            for has no finite value, or the prompt has images, which no model here looks at.
+            for has no finite value, or a prompt has other images than places for them.
     """
     selected = decisions.filter("selected").select("pair_id", "weight", "stage", "p_chosen", "margin")
     if stage is not None:
@@ -124,11 +127,6 @@ def training_rows(
         rows = rows.join(_side(side, prompts, completions), on=f"{side}_id", how="left")
     read = ("chosen", "rejected", "chosen_prompt", "rejected_prompt")
     _refuse(rows, pl.any_horizontal(pl.col(read).is_null()), "prompt or completion missing")
-    _refuse(
-        rows,
-        pl.max_horizontal("chosen_images", "rejected_images") > 0,
-        "the prompt has images, which no model here looks at",
-    )
     _refuse(rows, pl.col("p_chosen") < 0.5, "the label contradicts the orientation (p_chosen below 0.5)")
     one = pl.col("chosen_prompt_id") == pl.col("rejected_prompt_id")
     rows = rows.rename({"chosen_prompt": "prompt"}).with_columns(
@@ -154,12 +152,30 @@ def texts_named(rows: pl.DataFrame, name: str) -> dict[str, str]:
 
 
 def _side(side: str, prompts: pl.DataFrame, completions: pl.DataFrame) -> pl.DataFrame:
-    """Texts of completions and their prompts under the names of one side; ``images`` counts those of its prompt."""
+    """Texts of completions and their prompts, images in their places, under the names of one side."""
     turns = completions.select(pl.col("completion_id").alias(f"{side}_id"), pl.col("messages").alias(side), "prompt_id")
-    asked = prompts.select(
-        "prompt_id", pl.col("messages").alias(f"{side}_prompt"), pl.col("images").list.len().alias(f"{side}_images")
-    )
+    asked = with_shown(prompts).select("prompt_id", pl.col("messages").alias(f"{side}_prompt"))
     return turns.join(asked, on="prompt_id", how="left").rename({"prompt_id": f"{side}_prompt_id"})
+
+
+def with_shown(prompts: pl.DataFrame) -> pl.DataFrame:
+    """Prompts (prompt_id, messages, images, …) with each image's place in its image part, as models that see read them.
+
+    Raises:
+        TrainingDataError: a prompt has other images than places for them.
+    """
+    having = prompts.filter(pl.col("images").list.len() > 0)
+    if having.is_empty():
+        return prompts
+    found = []
+    for prompt_id_, messages, images in having.select("prompt_id", "messages", "images").iter_rows():
+        try:
+            found.append((prompt_id_, shown(messages, images)))
+        except ValueError as error:
+            raise TrainingDataError(f"prompt {prompt_id_}: {error}") from error
+    seen = pl.DataFrame(found, schema={"prompt_id": pl.String, "shown": MESSAGES}, orient="row")
+    joined = prompts.join(seen, on="prompt_id", how="left", maintain_order="left")
+    return joined.with_columns(messages=pl.coalesce("shown", "messages")).drop("shown")
 
 
 def _columns(rows: pl.DataFrame, columns: Mapping[str, ScoreColumn], scores: Mapping[str, pl.DataFrame]) -> pl.Series:
@@ -216,7 +232,7 @@ def _refuse(rows: pl.DataFrame, bad: pl.Expr, why: str) -> None:
 
 
 def encode(
-    tokenizer: Any,
+    reader: Any,
     prompt: Iterable[Mapping[str, str]],
     completion: Iterable[Mapping[str, str]],
     max_length: int,
@@ -228,47 +244,79 @@ def encode(
     template renders after that (text and end of turn). The two are tokenised apart, as they are when a model
     generates, so the prompt of chosen and rejected is one and the same. A sequence above ``max_length`` loses the
     start of its prompt first (``min_prompt`` tokens stay), then the end of its completion. Without a prompt the whole
-    rendered conversation is the completion, but for its first token, which nothing predicts.
+    rendered conversation is the completion, but for its first token, which nothing predicts. A prompt with images
+    keeps all of its tokens.
+
+    Args:
+        reader: a tokenizer, or the `Sight` of a model that sees.
 
     Raises:
-        TrainingDataError: no chat template, or one that does not render a conversation as prompt + answer.
+        TrainingDataError: no chat template, or one that does not render a conversation as prompt + answer; images and a
+            model that sees none, an image that cannot be opened, or a prompt with images that is too long.
         ValueError: ``max_length`` leaves no room for a completion.
     """
     if max_length <= min_prompt:
         raise ValueError(f"max_length {max_length} leaves no completion beside {min_prompt} prompt tokens")
-    if tokenizer.chat_template is None:
+    sight = reader if isinstance(reader, Sight) else None
+    tokenizer = reader.tokenizer if sight else reader
+    if (sight.processor if sight else tokenizer).chat_template is None:
         raise TrainingDataError("the model's tokenizer has no chat template; use an instruction-tuned model")
     if not (asked := list(prompt)):
-        return _whole(tokenizer, list(completion), max_length)
-    before, whole = _render(tokenizer, asked, list(completion))
-    prompt_ids = tokenizer(before, add_special_tokens=False)["input_ids"]
-    completion_ids = tokenizer(whole[len(before) :], add_special_tokens=False)["input_ids"]
+        return _whole(reader, list(completion), max_length)
+    before, whole = _render(reader, asked, list(completion))
+    uris, seen = shown_images(asked), None
+    try:
+        prompt_ids, seen = sight.prompt(before, uris) if sight else (_ids(tokenizer, before), None)
+    except SightError as error:
+        raise TrainingDataError(str(error)) from error
+    completion_ids = _ids(tokenizer, whole[len(before) :])
     excess = max(0, len(prompt_ids) + len(completion_ids) - max_length)
     cut = min(excess, max(0, len(prompt_ids) - min_prompt))
-    prompt_ids = prompt_ids[cut:]
+    if seen and len(prompt_ids) >= max_length:
+        raise TrainingDataError(
+            f"a prompt takes {len(prompt_ids)} tokens with its {len(uris)} images, and max_length is {max_length}; "
+            "images are not cut: raise max_length"
+        )
+    prompt_ids = prompt_ids if seen else prompt_ids[cut:]
     kept = completion_ids[: max_length - len(prompt_ids)]
-    return Encoded((*prompt_ids, *kept), len(prompt_ids), len(kept) < len(completion_ids))
+    return Encoded((*prompt_ids, *kept), len(prompt_ids), len(kept) < len(completion_ids), seen)
 
 
-def _whole(tokenizer: Any, messages: list[Mapping[str, str]], max_length: int) -> Encoded:
-    turns, tools = chat(messages)
-    ids = tokenizer.apply_chat_template(turns, tools=tools, tokenize=True, return_dict=True)["input_ids"]
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def _whole(reader: Any, messages: list[Mapping[str, str]], max_length: int) -> Encoded:
+    if isinstance(reader, Sight):
+        ids = _ids(reader.tokenizer, reader.render(messages))
+    else:
+        turns, tools = chat(messages)
+        ids = reader.apply_chat_template(turns, tools=tools, tokenize=True, return_dict=True)["input_ids"]
     return Encoded(tuple(ids[:max_length]), 1, len(ids) > max_length)
 
 
-def _render(tokenizer: Any, prompt: list[Mapping[str, str]], completion: list[Mapping[str, str]]) -> tuple[str, str]:
+def _render(reader: Any, prompt: list[Mapping[str, str]], completion: list[Mapping[str, str]]) -> tuple[str, str]:
     from jinja2 import TemplateError
 
     asked, tools = chat(prompt)
-    messages = [*asked, *chat(completion)[0]]
-    if parts := [message["role"] for message in messages if isinstance(message.get("content"), list)]:
-        raise TrainingDataError(f"a turn by {parts[0]!r} shows an image or another part; only text trains")
+    answered, _ = chat(completion)
+    messages = [*asked, *answered]
+    sight = isinstance(reader, Sight)
+    parts = [m["role"] for m in (answered if sight else messages) if isinstance(m.get("content"), list)]
+    if parts:
+        why = "an answer is text" if sight else "only a model that sees can read it"
+        raise TrainingDataError(f"a turn by {parts[0]!r} shows an image or another part; {why}")
     try:
-        before = tokenizer.apply_chat_template(asked, tools=tools, tokenize=False, add_generation_prompt=True)
-        whole = tokenizer.apply_chat_template(messages, tools=tools, tokenize=False)
+        if isinstance(reader, Sight):
+            before, whole = reader.render(prompt, ask=True), reader.render([*prompt, *completion])
+        else:
+            before = reader.apply_chat_template(asked, tools=tools, tokenize=False, add_generation_prompt=True)
+            whole = reader.apply_chat_template(messages, tools=tools, tokenize=False)
     except TemplateError as error:
         roles = [message["role"] for message in messages]
         raise TrainingDataError(f"the model's chat template refuses the roles {roles}: {error}") from error
+    except SightError as error:
+        raise TrainingDataError(str(error)) from error
     if unseen := [name for name in function_names(messages, tools) if name not in whole]:
         raise TrainingDataError(
             f"the model's chat template does not show the function {unseen[0]!r}, which is on offer or called; "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pref_assets.models.vision import Seen, vision_inputs
 from pref_assets.training.data import Encoded, buckets
 from pref_assets.training.errors import TrainingDataError
 
@@ -139,9 +140,9 @@ def _groups(encoded: Sequence[Encoded], limit: int) -> list[list[int]]:
     """Indices of sequences with the same prompt tokens, as many in a group as ``limit`` tokens hold."""
     groups: list[list[int]] = []
     lengths: list[int] = []
-    open_group: dict[tuple[int, ...], int] = {}
+    open_group: dict[tuple[tuple[int, ...], Seen | None], int] = {}
     for i, e in enumerate(encoded):
-        prompt = e.ids[: e.n_prompt]
+        prompt = (e.ids[: e.n_prompt], e.seen)
         g = open_group.get(prompt)
         if g is None or lengths[g] + e.n_completion > limit:
             open_group[prompt] = len(groups)
@@ -260,6 +261,7 @@ def token_numbers(
         logits = model(
             input_ids=torch.from_numpy(ids).to(device),
             use_cache=False,
+            **vision_inputs([batch[group[0]].seen for group in groups], width, model),
             **_attention(torch.from_numpy(segments).to(device), torch.from_numpy(positions).to(device)),
         ).logits[0]
     numbers = per_token(logits.float(), torch.from_numpy(np.concatenate(targets)).to(device))

@@ -75,7 +75,7 @@ class PairData:
 def pair_data(
     rows: pl.DataFrame,
     reference: pl.DataFrame,
-    tokenizer: Any,
+    reader: Any,
     max_length: int,
     device: Any,
     objective: Objective | None = None,
@@ -103,17 +103,17 @@ def pair_data(
     found = {}
     for side in SIDES:
         texts = rows.select(prompts[side], side).iter_rows()
-        encoded: list[Encoded | None] = [encode(tokenizer, prompt, turns, max_length) for prompt, turns in texts]
+        encoded: list[Encoded | None] = [encode(reader, prompt, turns, max_length) for prompt, turns in texts]
         sequences = [None if objective.reference_free else each for each in rows[f"{side}_id"]]
         found[side] = (encoded, sequences)
     for name in objective.part_names:
-        found[name] = _part(ids, parts, name, tokenizer, max_length, name not in objective.parts_without_reference)
+        found[name] = _part(ids, parts, name, reader, max_length, name not in objective.parts_without_reference)
     for encoded, _ in found.values():
         _refuse(
             [i for i, e in zip(ids, encoded, strict=True) if e and not e.n_completion], "no completion token is left"
         )
     both = list(zip(ids, found[CHOSEN][0], found[REJECTED][0], strict=True))
-    same = [i for i, c, r in both if c and r and c.ids == r.ids]
+    same = [i for i, c, r in both if c and r and (c.ids, c.seen) == (r.ids, r.seen)]
     _refuse(same, f"both completions are the same {max_length} tokens")
 
     def column(values: Any) -> "torch.Tensor":
@@ -134,11 +134,11 @@ def pair_data(
 
 
 def _part(
-    ids: Sequence[str], parts: pl.DataFrame | None, name: str, tokenizer: Any, max_length: int, referred: bool
+    ids: Sequence[str], parts: pl.DataFrame | None, name: str, reader: Any, max_length: int, referred: bool
 ) -> tuple[list[Encoded | None], list[str | None]]:
     """Token sequences of a further part and the ids of their reference log-probabilities, null where there is none."""
     of = {} if parts is None else {row["pair_id"]: row for row in parts.filter(part=name).iter_rows(named=True)}
-    encoded = [encode(tokenizer, of[i]["prompt"], of[i]["completion"], max_length) if i in of else None for i in ids]
+    encoded = [encode(reader, of[i]["prompt"], of[i]["completion"], max_length) if i in of else None for i in ids]
     return encoded, [of[i]["sequence_id"] if i in of and referred else None for i in ids]
 
 
@@ -273,7 +273,7 @@ class Batches:
         for name, part in self.data.parts.items():
             encoded = part.encoded[row]
             if encoded is not None:
-                groups[encoded.ids[: encoded.n_prompt] if sharing else name].append(name)
+                groups[(encoded.ids[: encoded.n_prompt], encoded.seen) if sharing else name].append(name)
         return tuple(map(tuple, groups.values()))
 
     def _encoded(self, name: str, row: int) -> Encoded:

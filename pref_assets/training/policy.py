@@ -21,7 +21,7 @@ from pref_assets.training.reference import ReferenceLogps
 from pref_assets.training.run import Trainable, train
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
     from pref_assets.training.loop import MicroBatch
 
@@ -53,6 +53,8 @@ class PolicyCheckpoint(Training):
     """Which weights learn; null for all of them (float32, ten bytes a weight and more)."""
     start: PolicyName | None = None
     """The policy checkpoint to go on from; left out, training starts at the reference."""
+    freeze_vision: bool = True
+    """Of a model that sees, keep the vision tower as it is; with `lora` it is in any case."""
     stage: int | None = Field(default=None, ge=1)
     """Train only the subset's pairs of this stage; left out, all stages one after the other."""
     samples: SamplesName | None = None
@@ -117,7 +119,7 @@ def _trainable(
 ) -> Trainable:
     import torch
 
-    from pref_assets.models.loading import load_tokenizer, pick_device
+    from pref_assets.models.loading import load_reader, pick_device
     from pref_assets.training.online_samples import STEPS, LiveSampler
     from pref_assets.training.pair_batches import Batches, check_start, pair_data
 
@@ -129,19 +131,19 @@ def _trainable(
             f"run's reference is checkpoint {reference.checkpoint!r}; use a reference without one"
         )
     device = pick_device()
-    tokenizer = load_tokenizer(reference.model)
-    data = pair_data(rows, reference_rows, tokenizer, reference.max_length, device, objective, parts)
+    reader = load_reader(reference.model)
+    data = pair_data(rows, reference_rows, reader, reference.max_length, device, objective, parts)
     torch.manual_seed(config.seed)
     model = starting_policy(config, reference.model, device, start)
     if not objective.reference_free and config.start is None:
         check_start(model, data)
-    head = objective.head(model.config.hidden_size)
+    head = objective.head(model.config.get_text_config().hidden_size)
     head = None if head is None else head.to(device)
     carried = {name: tensor.to(device) for name, tensor in objective.carried_start().items()}
     live = None
     if objective.live is not None:
         carried[STEPS] = torch.zeros(1, dtype=torch.float64, device=device)
-        live = LiveSampler(model, tokenizer, data, objective.live, config.batch_tokens, config.seed, carried)
+        live = LiveSampler(model, reader, data, objective.live, config.batch_tokens, config.seed, carried)
     batches = Batches(model, data, objective, config.batch_tokens, head, carried, live)
 
     def micro_batches(step: Sequence[int], mine: Sequence[int]) -> "Iterator[MicroBatch]":
@@ -150,7 +152,7 @@ def _trainable(
 
     def write(folder: Path) -> None:
         save_policy(model, folder, reference.model)
-        tokenizer.save_pretrained(folder)
+        reader.save_pretrained(folder)
 
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if head is not None:
@@ -176,12 +178,16 @@ def starting_policy(config: PolicyCheckpoint, base: str, device: str, start: Pat
             those of another base model.
     """
     from pref_assets.models.loading import load_causal_lm
+    from pref_assets.models.vision import vision_tower
 
     if start is not None:
         _check_same_weights(config, base, start)
     if config.lora is None:
         # Full weights need float32 for the optimiser; autocast computes in bfloat16 where that is fast.
-        model = load_causal_lm(base if start is None else str(start), device, "float32").requires_grad_(True)
+        model = load_causal_lm(base if start is None else str(start), device, "float32")
+        model.requires_grad_(True)
+        if config.freeze_vision and (tower := vision_tower(model)) is not None:
+            tower.requires_grad_(False)
     else:
         model = adapted(load_causal_lm(base, device), config.lora, start)
     if config.gradient_checkpointing:
@@ -215,11 +221,14 @@ def adapted(model: Any, lora: Lora, start: Path | None = None) -> Any:
     """
     from peft import LoraConfig, PeftModel, get_peft_model
 
-    layers = model.config.num_hidden_layers
+    from pref_assets.models.vision import sees
+
+    layers = model.config.get_text_config().num_hidden_layers
     last = min(lora.last_layers or layers, layers)
     names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
     if unknown := sorted(set(lora.target_modules) - names):
         raise ValueError(f"lora.target_modules: the model has no layer named {', '.join(unknown)}")
+    seeing = sees(model.config)
     if start is not None:
         model = PeftModel.from_pretrained(model, start, is_trainable=True).eval()
     else:
@@ -228,14 +237,24 @@ def adapted(model: Any, lora: Lora, start: Path | None = None) -> Any:
             r=lora.r,
             lora_alpha=lora.alpha,
             lora_dropout=lora.dropout,
-            target_modules=list(lora.target_modules),
-            layers_to_transform=list(range(layers - last, layers)) if last < layers else None,
+            target_modules=_in_language(model, lora, last) if seeing else list(lora.target_modules),
+            layers_to_transform=list(range(layers - last, layers)) if last < layers and not seeing else None,
         )
         model = get_peft_model(model, config).eval()
     for name, module in model.named_modules():
         if "lora_dropout" in name:
             module.train()
     return model
+
+
+def _in_language(model: Any, lora: Lora, last: int) -> list[str]:
+    """Full names of the layers to adapt: those of the language model alone, whose names the vision tower may share."""
+    decoder = model.get_decoder()
+    prefix = next(name for name, module in model.named_modules() if module is decoder)
+    blocks = len(decoder.layers)
+    kept = tuple(f"{prefix}.layers.{i}." for i in range(blocks - last, blocks))
+    names = (name for name, _ in model.named_modules() if name.startswith(kept))
+    return sorted(name for name in names if name.rpartition(".")[2] in lora.target_modules)
 
 
 def _checkpoint_gradients(model: Any) -> None:
@@ -261,9 +280,9 @@ def save_policy(model: Any, folder: Path, base: str) -> None:
         adapter.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
 
 
-def load_policy(folder: str | Path, device: str | None = None) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+def load_policy(folder: str | Path, device: str | None = None) -> "tuple[PreTrainedModel, Any]":
     """A published policy, ready to generate or score: base and adapter, or all weights, in eval mode, with its
-    tokenizer.
+    tokenizer, or the `Sight` of one that sees.
 
     On a CPU the adapter is merged into the float32 weights, which is faster. On a GPU it stays beside the bfloat16
     weights, which would round the update away.
@@ -273,9 +292,8 @@ def load_policy(folder: str | Path, device: str | None = None) -> "tuple[PreTrai
         ValueError: it is no policy, or its base model is not the one it was trained on.
     """
     from peft import PeftModel
-    from transformers import AutoTokenizer
 
-    from pref_assets.models.loading import load_causal_lm, pick_device
+    from pref_assets.models.loading import load_causal_lm, load_reader, pick_device
 
     manifest = read_manifest(folder)
     if manifest.kind != "policy":
@@ -288,4 +306,4 @@ def load_policy(folder: str | Path, device: str | None = None) -> "tuple[PreTrai
         model = PeftModel.from_pretrained(load_causal_lm(manifest.base, device), folder)
         if device == "cpu":
             model = model.merge_and_unload()
-    return model.eval(), AutoTokenizer.from_pretrained(folder)
+    return model.eval(), load_reader(manifest.base)

@@ -83,10 +83,10 @@ def reference_logps(job: Job, report: Reporter) -> dict[str, Any]:
     done: dict[str, Any] = {"key": key, "computed": len(missing), "reused": len(frame) - len(missing)}
     began, tokens, truncated, finished = time.perf_counter(), 0, 0, 0
     if len(missing):
-        model, tokenizer = _loaded(reference, job.params.get("folder"))
+        model, reader = _loaded(reference, job.params.get("folder"))
         for part in _longest_first(missing).iter_slices(reference.save_every):
             items = [
-                encode(tokenizer, prompt, messages, reference.max_length)
+                encode(reader, prompt, messages, reference.max_length)
                 for prompt, messages in part.select("prompt", "messages").iter_rows()
             ]
             with memory_advice(reference.batch_tokens):
@@ -118,13 +118,13 @@ def reference_logps(job: Job, report: Reporter) -> dict[str, Any]:
 
 
 def _loaded(reference: ReferenceLogps, folder: str | None) -> tuple[Any, Any]:
-    """Model and tokenizer: the base, or the checkpoint in the folder, which must be on that base."""
-    from pref_assets.models.loading import load_causal_lm, load_tokenizer
+    """Model and its reader: the base, or the checkpoint in the folder, which must be on that base."""
+    from pref_assets.models.loading import load_causal_lm, load_reader
     from pref_assets.training.checkpoint import read_manifest
     from pref_assets.training.policy import load_policy
 
     if folder is None:
-        return load_causal_lm(reference.model), load_tokenizer(reference.model)
+        return load_causal_lm(reference.model), load_reader(reference.model)
     base = read_manifest(folder).base
     if identity(base) != identity(reference.model):
         raise TrainingDataError(
@@ -132,7 +132,7 @@ def _loaded(reference: ReferenceLogps, folder: str | None) -> tuple[Any, Any]:
             "set the reference's `model` to the checkpoint's base"
         )
     model, _ = load_policy(folder)
-    return model, load_tokenizer(reference.model)
+    return model, load_reader(reference.model)
 
 
 def _longest_first(frame: pl.DataFrame) -> pl.DataFrame:

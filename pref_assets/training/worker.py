@@ -17,6 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pref_assets.home import Home
 from pref_assets.training.job import Job, Reporter, Task
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def run(job: Job, report: Reporter) -> dict[str, Any]:
     """Runs the job here and returns its result."""
     module, _, function = TASKS[job.task].partition(":")
     task: Task = getattr(import_module(module), function)
-    return task(job, report)
+    with Home(Path(job.home)).current():
+        return task(job, report)
 
 
 class LogReporter:

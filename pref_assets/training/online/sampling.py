@@ -101,7 +101,7 @@ def sample_answers(job: Job, report: Reporter) -> dict[str, Any]:
     Returns:
         ``computed`` and ``reused`` prompts.
     """
-    from pref_assets.models.loading import load_causal_lm, load_tokenizer
+    from pref_assets.models.loading import load_causal_lm, load_reader
     from pref_assets.training.policy import load_policy
 
     settings = OnlineSamples.model_validate(job.config)
@@ -113,7 +113,7 @@ def sample_answers(job: Job, report: Reporter) -> dict[str, Any]:
         todo = prompts.filter(pl.col("id").is_in(missing))
         folder = job.params["folder"]
         model = load_causal_lm(reference.model) if folder is None else load_policy(folder)[0]
-        tokenizer, done = load_tokenizer(reference.model), 0
+        tokenizer, done = load_reader(reference.model), 0
         for part in todo.iter_slices(settings.save_every):
             store.append(DRAWN, key, drawn_rows(model, tokenizer, part, settings, reference))
             done += len(part)

@@ -1,0 +1,95 @@
+"""Answers of models that see: through the model's own `generate`, which knows where its images belong."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pref_assets.models.vision import Seen, Sight, vision_inputs
+from pref_assets.pairs.messages import shown_images
+
+Choose = Callable[[Any, Any], Any]
+"""The next token of each row, (rows,), from logits (rows, vocabulary) and random numbers (rows,)."""
+
+
+def generate_seen(
+    model: Any,
+    sight: Sight,
+    conversations: Sequence[Sequence[Mapping[str, str]]],
+    draws: Sequence[NDArray[np.float64]],
+    choose: Choose,
+    max_new_tokens: int,
+    batch_size: int,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[list[int]]:
+    """Token ids of one answer for each conversation, in the order given; the last is the stop token if one was drawn.
+
+    Args:
+        conversations: turns that ask, images in their parts (`pairs.messages.shown`).
+        draws: random numbers in [0, 1) of each answer, one a token.
+
+    Raises:
+        SightError: an image cannot be opened, or has no place.
+    """
+    prompts = [sight.prompt(sight.render(asked, ask=True), shown_images(asked)) for asked in conversations]
+    order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i][0]), prompts[i][0]))
+    answers: list[list[int]] = [[] for _ in prompts]
+    for start in range(0, len(order), batch_size):
+        batch = order[start : start + batch_size]
+        noise = np.stack([draws[i] for i in batch])
+        found = _batch(model, sight, [prompts[i] for i in batch], noise, choose, max_new_tokens)
+        for i, ids in zip(batch, found, strict=True):
+            answers[i] = ids
+        if on_progress:
+            on_progress(start + len(batch), len(order))
+    return answers
+
+
+def _batch(
+    model: Any,
+    sight: Sight,
+    prompts: Sequence[tuple[list[int], Seen | None]],
+    noise: NDArray[np.float64],
+    choose: Choose,
+    max_new_tokens: int,
+) -> list[list[int]]:
+    import torch
+    from transformers import LogitsProcessor, LogitsProcessorList
+
+    pad = sight.tokenizer.pad_token_id
+    width = max(len(ids) for ids, _ in prompts)
+    left = [width - len(ids) for ids, _ in prompts]
+    device = next(model.parameters()).device
+    ids = torch.tensor([[pad] * n + each for n, (each, _) in zip(left, prompts, strict=True)], device=device)
+    mask = torch.tensor([[0] * n + [1] * (width - n) for n in left], device=device)
+    uniforms = torch.from_numpy(noise).to(device)
+
+    class Chosen(LogitsProcessor):
+        """Leaves one token possible: the one that this answer's own random number picks."""
+
+        def __call__(self, input_ids: Any, scores: Any) -> Any:
+            picked = choose(scores, uniforms[:, input_ids.shape[1] - width])
+            return torch.full_like(scores, -torch.inf).scatter(1, picked[:, None], 0.0)
+
+    with torch.inference_mode():
+        found = model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            **vision_inputs([seen for _, seen in prompts], width, model, left=left),
+            do_sample=False,
+            max_new_tokens=max_new_tokens,
+            pad_token_id=pad,
+            logits_processor=LogitsProcessorList([Chosen()]),
+        )
+    stop = model.generation_config.eos_token_id
+    stops = {*(stop if isinstance(stop, list) else [stop]), sight.tokenizer.eos_token_id}
+    return [_until(row, stops) for row in found[:, width:].tolist()]
+
+
+def _until(ids: list[int], stops: set[int | None]) -> list[int]:
+    """Up to and with the first stop token."""
+    for place, each in enumerate(ids):
+        if each in stops:
+            return ids[: place + 1]
+    return ids

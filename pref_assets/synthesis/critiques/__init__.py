@@ -1,0 +1,10 @@
+"""Critiques: what is good and bad about each answer, in words. Reward models learn to write them before they score."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from pref_assets.synthesis.critiques.human import HumanCritiques
+
+CritiqueConfig = Annotated[HumanCritiques, Field(discriminator="type")]
+"""Every kind of critique, by ``type``."""

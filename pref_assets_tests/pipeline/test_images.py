@@ -1,0 +1,94 @@
+"""Pairs about images, from files to a policy that looks at them."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from PIL import Image
+
+from pref_assets.models.tiny_vision import tiny_llava
+from pref_assets.training.policy import load_policy
+from pref_assets_tests.pipeline.conftest import Lab, write_rows
+
+COLOURS = ("red", "green", "blue", "white", "black", "yellow", "purple", "orange")
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    """The right colour of a plain image against another one; the last row's image is missing."""
+    folder.mkdir(parents=True)
+    found = []
+    for number, colour in enumerate(COLOURS):
+        stream = io.BytesIO()
+        Image.new("RGB", (12 + number, 16), colour).save(stream, "PNG")
+        (folder / f"{number}.png").write_bytes(stream.getvalue())
+        other = COLOURS[(number + 3) % len(COLOURS)]
+        prompt = f"Which colour is it, number {number}?"
+        found.append(
+            {"id": str(number), "image": f"{number}.png", "prompt": prompt, "chosen": colour, "rejected": other}
+        )
+    return [*found, {**found[0], "id": "9", "image": "missing.png"}]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    root = tmp_path_factory.mktemp("images")
+    write_rows(root / "data" / "dpo_pairs.jsonl", rows(root / "images"))
+    source = {"type": "mm_rlhf", "location": str(root / "data"), "image_folder": str(root / "images")}
+    policy = {"type": "policy", "subset": "all", "base": "llava", "batch_pairs": 4, "learning_rate": 0.01}
+    lab = Lab(
+        root,
+        {
+            "name": "seen",
+            "sources": {"colours": {**source, "max_bad_share": 0.2}},
+            "pairs": {"splits": {"test": 0.2, "validation": 0.0}},
+            "critiques": {"own": {"type": "human", "dimensions": ["overall"]}},
+            "subsets": {"all": {"type": "all"}},
+            "reference_logps": {"llava": {"model": str(tiny_llava(root / "llava")), "max_length": 64}},
+            "checkpoints": {
+                "adapted": policy,
+                "whole": {**policy, "lora": None},
+                "seeing": {**policy, "lora": None, "freeze_vision": False},
+            },
+        },
+    )
+    report = lab.run()
+    assert report.ok, report.failures
+    return lab
+
+
+def trained(lab: Lab, name: str) -> Path:
+    return Path(lab.metadata("checkpoints", name)["folder"].value)
+
+
+def test_policies_learn_from_images(done: Lab) -> None:
+    steps = [json.loads(line) for line in (trained(done, "adapted") / "metrics.jsonl").read_text().splitlines()]
+    # The untrained policy is the reference, with its images as without.
+    assert steps[0]["loss"] == pytest.approx(0.6931, abs=1e-3)
+    model, reader = load_policy(trained(done, "adapted"))
+    assert model.config.model_type == "llava"
+    assert reader.processor.image_token == "<image>"
+
+
+def test_only_the_language_model_is_adapted_and_the_tower_stays_unless_asked(done: Lab) -> None:
+    settings = json.loads((trained(done, "adapted") / "adapter_config.json").read_text())
+    assert settings["target_modules"]
+    assert all("language_model" in each for each in settings["target_modules"])
+    base, whole, seeing = (
+        _tower(Path(folder)) for folder in (done.root / "llava", trained(done, "whole"), trained(done, "seeing"))
+    )
+    assert all((base[name] == whole[name]).all() for name in base)
+    assert any((base[name] != seeing[name]).any() for name in base)
+
+
+def test_a_row_whose_image_is_missing_is_quarantined(done: Lab) -> None:
+    assert done.read("records", "colours_quarantine")["code"].to_list() == ["missing_image"]
+    assert done.read("critiques", "own").filter(pl.col("category") == "silent").height == 16
+
+
+def _tower(folder: Path) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    return {name: each for name, each in load_file(folder / "model.safetensors").items() if "vision_tower" in name}
