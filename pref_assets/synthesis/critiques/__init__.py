@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from pref_assets.synthesis.critiques.human import HumanCritiques
+from pref_assets.synthesis.critiques.template import TemplateCritiques
 
-CritiqueConfig = Annotated[HumanCritiques, Field(discriminator="type")]
+CritiqueConfig = Annotated[HumanCritiques | TemplateCritiques, Field(discriminator="type")]
 """Every kind of critique, by ``type``."""
