@@ -154,7 +154,7 @@ def _grouped(prompts: pl.LazyFrame, ranges: list[Range], splits: Splits, groups:
     firsts = groups.select(prompt_id="group_id").unique().lazy()
     found = []
     for each in ranges:
-        texts = each.of(prompts).select("prompt_id", "messages").join(firsts, on="prompt_id", how="semi")
+        texts = each.of(prompts).select("prompt_id", "messages", "images").join(firsts, on="prompt_id", how="semi")
         found.append(splits.assign(_read(texts).unique("prompt_id")).select(group_id="prompt_id", split="split"))
     grouped = groups.select("prompt_id", "group_id").join(pl.concat(found), on="group_id", how="left")
     lost = grouped.filter(pl.col("split").is_null())

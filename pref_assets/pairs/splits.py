@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from itertools import repeat
 
 import polars as pl
 from pydantic import Field, model_validator
@@ -16,7 +17,10 @@ _ASCII = bytes(ord(chr(byte).lower()) if byte < 0x80 and chr(byte).isalnum() els
 
 
 class Splits(Settings):
-    """Shares of prompts. Prompts that differ only in case, punctuation or white space fall into the same split."""
+    """Shares of prompts. Prompts that differ only in case, punctuation or white space fall into the same split.
+
+    The same words about other images are another prompt.
+    """
 
     validation: float = Field(default=0.1, ge=0, lt=1)
     """Share of prompts for choosing between methods."""
@@ -32,8 +36,9 @@ class Splits(Settings):
         return self
 
     def assign(self, prompts: pl.DataFrame) -> pl.DataFrame:
-        """The frame with a column ``split``; it needs a column ``messages``."""
-        places = self._places(prompts.select(text_of("messages").fill_null("")).to_series())
+        """The frame with a column ``split``; it needs a column ``messages``, and ``images`` where there may be some."""
+        texts = prompts.select(text_of("messages").fill_null("")).to_series()
+        places = self._places(texts, prompts["images"] if "images" in prompts.columns else None)
         # Test and validation lie at opposite ends, so that changing one share leaves the other split as it was.
         split = (
             pl.when(places < self.test)
@@ -44,10 +49,15 @@ class Splits(Settings):
         )
         return prompts.with_columns(split=split)
 
-    def _places(self, texts: pl.Series) -> pl.Series:
-        """Place of each text's group in [0, 1), uniform over groups."""
+    def _places(self, texts: pl.Series, images: pl.Series | None) -> pl.Series:
+        """Place of each prompt's group in [0, 1), uniform over groups."""
         seed = b"%d:" % self.seed
-        digests = [hashlib.sha256(seed + group).digest() for group in _groups(texts)]
+        seen = repeat(None, len(texts)) if images is None else images.to_list()
+        groups = (
+            group + b"".join(b"\0" + uri.encode() for uri in uris or ())
+            for group, uris in zip(_groups(texts), seen, strict=True)
+        )
+        digests = [hashlib.sha256(seed + group).digest() for group in groups]
         places = [int.from_bytes(digest[:_BYTES]) / 2 ** (8 * _BYTES) for digest in digests]
         return pl.Series("place", places, dtype=pl.Float64)
 

@@ -53,6 +53,17 @@ def test_case_punctuation_and_spaces_do_not_part_prompts(text, seed):
     assert len(set(assigned(splits, variants).values())) == 1
 
 
+def test_the_same_words_about_other_images_are_another_prompt():
+    turns = [{"role": "user", "content": "Describe the image."}]
+    images = [[], *([f"media://{i}.png"] for i in range(400))]
+    frame = pl.DataFrame({"messages": [turns] * 401, "images": images}, schema_overrides={"messages": MESSAGES})
+    found = Splits(validation=0.1, test=0.2).assign(frame)["split"].to_list()
+    # Standard deviations are 6 and 8 prompts; five of them are allowed.
+    assert abs(found.count("validation") - 40) < 30
+    assert abs(found.count("test") - 80) < 40
+    assert found[0] == assigned(Splits(validation=0.1, test=0.2), ["Describe the image."])["Describe the image."]
+
+
 def test_prompts_without_words_are_told_apart():
     texts = ["?" * n for n in range(1, 200)]
     assert len(set(assigned(Splits(validation=0.3, test=0.3), texts).values())) == 3
