@@ -4,7 +4,9 @@ import ast
 import hashlib
 import inspect
 import json
+import re
 import sys
+import textwrap
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import pairwise
@@ -84,10 +86,8 @@ class Settings(BaseModel):
     def references(self) -> "list[Reference]":
         """Names of other entries that this one reads, those of settings inside it included."""
         found = []
-        for name, info in type(self).model_fields.items():
-            value = getattr(self, name)
-            marks = [*(mark for mark in info.metadata if isinstance(mark, Ref)), *_nested_refs(info.annotation)]
-            for place, each in _places(value):
+        for name, marks in _marks(type(self)).items():
+            for place, each in _places(getattr(self, name)):
                 if isinstance(each, Settings):
                     found += [replace(ref, path=(name, *place, *ref.path)) for ref in each.references()]
                 elif each is not None:
@@ -112,6 +112,15 @@ def _places(value: Any) -> list[tuple[tuple[int, ...], Any]]:
     return [((), value)]
 
 
+@cache
+def _marks(cls: type[Settings]) -> dict[str, list[Ref]]:
+    """The marks of every field of a class."""
+    return {
+        name: [*(mark for mark in info.metadata if isinstance(mark, Ref)), *_nested_refs(info.annotation)]
+        for name, info in cls.model_fields.items()
+    }
+
+
 def _nested_refs(annotation: Any) -> list[Ref]:
     """Marks inside ``list[...]`` and ``... | None``, which Pydantic leaves in the annotation."""
     marks = [mark for mark in getattr(annotation, "__metadata__", ()) if isinstance(mark, Ref)]
@@ -121,8 +130,8 @@ def _nested_refs(annotation: Any) -> list[Ref]:
 @cache
 def _field_docs(cls: type) -> dict[str, str]:
     """Texts under the fields that a class itself writes down."""
-    tree = _source_tree(cls.__module__)
-    bodies = (node.body for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and _is(node, cls))
+    tree = ast.parse(_class_source(cls))
+    bodies = (node.body for node in tree.body if isinstance(node, ast.ClassDef))
     body = next(bodies, [])
     return {
         line.target.id: inspect.cleandoc(text.value.value)
@@ -132,13 +141,25 @@ def _field_docs(cls: type) -> dict[str, str]:
     }
 
 
-def _is(node: ast.ClassDef, cls: type) -> bool:
-    return node.name == cls.__name__
+def _class_source(cls: type) -> str:
+    """The lines of a class, empty for one that no module has; parsing them alone is several times faster than parsing
+    all of the module."""
+    lines = _lines(cls.__module__)
+    start = re.compile(rf"( *)class {re.escape(cls.__name__)}\b")
+    for number, line in enumerate(lines):
+        if found := start.match(line):
+            inside = found.group(1) + " "
+            rest = lines[number + 1 :]
+            # The lines of a signature that is broken end at the margin again, with the bracket that closes it.
+            own = (inside, found.group(1) + ")")
+            end = next((i for i, each in enumerate(rest) if each.strip() and not each.startswith(own)), len(rest))
+            return textwrap.dedent("".join(lines[number : number + 1 + end]))
+    return ""
 
 
 @cache
-def _source_tree(module: str) -> ast.Module:
-    return ast.parse(inspect.getsource(sys.modules[module]))
+def _lines(module: str) -> list[str]:
+    return inspect.getsource(sys.modules[module]).splitlines(keepends=True)
 
 
 def digest(value: Any) -> str:
