@@ -77,10 +77,15 @@ def _side(name: str, side: Side) -> Iterator[str]:
     by = f"  [{side.model}]" if side.model else ""
     yield f"  {name:<9} {shorten(side.text)}{by}"
     if side.ratings:
-        ratings = ", ".join(f"{each['dimension']}={each['value']:g} ({each['annotator']})" for each in side.ratings)
-        yield from textwrap.wrap(f"rated {ratings}", WIDTH, initial_indent=" " * 14, subsequent_indent=" " * 16)
+        said = ", ".join(f"{each['dimension']}{_judged(each)} ({each['annotator']})" for each in side.ratings)
+        yield from textwrap.wrap(f"rated {said}", WIDTH, initial_indent=" " * 14, subsequent_indent=" " * 16)
     for membership in side.clusters:
         yield f"{' ' * 14}cluster {_membership(membership)}"
+
+
+def _judged(rating: dict[str, Any]) -> str:
+    """The number, or the comment where there is none."""
+    return f": {shorten(rating['rationale'])!r}" if rating["value"] is None else f"={rating['value']:g}"
 
 
 def _votes(votes: list[dict[str, Any]]) -> str:

@@ -79,10 +79,10 @@ class Pairing(Settings):
         )
 
     def _ratings(self, completions: pl.DataFrame) -> pl.DataFrame:
-        """One row a rating: the rated completion, dimension, value, annotator and the row that holds it."""
+        """One row a rating with a number: the completion, dimension, value, annotator and the row that holds it."""
         columns = ["prompt_id", "completion_id", *PROVENANCE_COLUMNS]
         rated = completions.filter(pl.col("ratings").list.len() > 0)
-        ratings = rated.select(*columns, "ratings").explode("ratings").unnest("ratings")
+        ratings = rated.select(*columns, "ratings").explode("ratings").unnest("ratings").drop_nulls("value")
         if self.dimensions is not None:
             ratings = ratings.filter(pl.col("dimension").is_in(self.dimensions))
         return ratings

@@ -86,7 +86,7 @@ _COMPLETION = {
     "prompt_id": Column(pl.String, "The prompt it answers."),
     "messages": Column(MESSAGES, "The answer, one or more turns."),
     "model": Column(pl.String, "Who wrote it, if known."),
-    "ratings": Column(RATINGS, "Absolute judgements, one for each dimension and annotator."),
+    "ratings": Column(RATINGS, "Judgements for each dimension and annotator; one without a value is a comment."),
 }
 
 RAW = Table(
@@ -311,7 +311,8 @@ EMBEDDINGS = Table(
     {
         "id": Column(pl.String, "Completion id."),
         "key": Column(pl.String, "Store key: the embedder, its model and settings."),
-        "n_tokens": Column(pl.Int64, "Tokens before truncation."),
+        "vector_id": Column(pl.String, "Id of its vector there: the completion, or the image of its prompt."),
+        "n_tokens": Column(pl.Int64, "Tokens before truncation; null of images."),
         "truncated": Column(pl.Boolean, "Whether the text was longer than the model reads."),
     },
 )

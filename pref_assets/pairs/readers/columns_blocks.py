@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from pref_assets.pairs.locations import is_hub, is_remote
 from pref_assets.pairs.readers.columns_expressions import Expression, ListExpression, VariableName
@@ -36,14 +36,21 @@ class Loop(Settings):
 class RatingBlock(Loop):
     """An absolute judgement of an answer."""
 
-    value: Expression
-    """The number, higher is better (write a rank as ``-rank``); null is no rating."""
+    value: Expression | None = None
+    """The number, higher is better (write a rank as ``-rank``); null is no rating. Left out, the block's ratings are
+    comments: a rationale without a number, and where that is null, nothing."""
     dimension: Expression = "'overall'"
     """What was judged."""
     annotator: Expression = "'unknown'"
     """Who judged."""
     rationale: Expression | None = None
     """Why, in the annotator's words."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "RatingBlock":
+        if self.value is None and self.rationale is None:
+            raise ValueError("a rating needs a `value`, a `rationale`, or both")
+        return self
 
 
 class AnswerBlock(Loop):

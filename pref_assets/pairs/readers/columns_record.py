@@ -83,12 +83,15 @@ def _ratings(block: AnswerBlock, scope: Scope, path: str) -> Iterator[Rating]:
         where = f"{path}.ratings[{index}]"
         for step in steps(rating, scope, f"{where}."):
             value = _number(rating.value, step, f"{where}.value")
-            if value is not None:
+            if value is None and rating.value is not None:
+                continue
+            rationale = text_of(rating.rationale, step, f"{where}.rationale")
+            if value is not None or rationale:
                 yield Rating(
                     dimension=_required(rating.dimension, step, f"{where}.dimension"),
                     value=value,
                     annotator=_required(rating.annotator, step, f"{where}.annotator"),
-                    rationale=text_of(rating.rationale, step, f"{where}.rationale"),
+                    rationale=rationale,
                 )
 
 

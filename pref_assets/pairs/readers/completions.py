@@ -33,8 +33,9 @@ class CompletionsSource(Source):
     several turns is a list of messages, a completion of several turns has ``messages`` instead of ``content``.
 
     Ratings are ``{dimension, value, annotator, rationale}`` and stay on the completions; which pairs they make is the
-    pairing rule's matter. Votes are ``{a, b, choice, annotator, dimension, strength, rationale}`` with positions in
-    ``completions`` from 0. An empty completion is refused alone, with the votes on it; the rest of its row is read.
+    pairing rule's matter; one without a value is a comment. Votes are ``{a, b, choice, annotator, dimension, strength,
+    rationale}`` with positions in ``completions`` from 0. An empty completion is refused alone, with the votes on it;
+    the rest of its row is read.
     """
 
     example: ClassVar[tuple[dict[str, Any], ...]] = (
@@ -127,8 +128,12 @@ def _written(answer: Answer) -> dict[str, Any]:
     if answer.model is not None:
         item["model"] = answer.model
     if answer.ratings:
-        item["ratings"] = [_fields(rating, {"value": whole(rating.value)}) for rating in answer.ratings]
+        item["ratings"] = [_fields(rating, _value(rating)) for rating in answer.ratings]
     return item
+
+
+def _value(rating: Rating) -> dict[str, Any]:
+    return {} if rating.value is None else {"value": whole(rating.value)}
 
 
 def _fields(said: Rating | Vote, item: dict[str, Any]) -> dict[str, Any]:
@@ -170,11 +175,12 @@ def _answer(item: dict[str, Any], path: str) -> Answer:
 
 def _rating(item: dict[str, Any], path: str) -> Rating:
     value = number(item, "value", f"{path}.value")
-    if value is None:
-        raise BadRowError("missing_field", f"field `{path}.value` is missing or null")
+    rationale = text(item, "rationale", path=f"{path}.rationale")
+    if value is None and not rationale:
+        raise BadRowError("missing_field", f"fields `{path}.value` and `{path}.rationale` are missing or null")
     dimension = text(item, "dimension", OVERALL, f"{path}.dimension") or OVERALL
     annotator = text(item, "annotator", UNKNOWN_ANNOTATOR, f"{path}.annotator") or UNKNOWN_ANNOTATOR
-    return Rating(dimension, value, annotator, text(item, "rationale", path=f"{path}.rationale"))
+    return Rating(dimension, value, annotator, rationale)
 
 
 def _vote(item: dict[str, Any], path: str, count: int) -> Vote:

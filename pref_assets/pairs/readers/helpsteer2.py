@@ -31,7 +31,7 @@ from pref_assets.pairs.readers.record import (
     text,
 )
 from pref_assets.pairs.readers.tagged import tagged_text, tagged_turns
-from pref_assets.pairs.readers.writing import forward, only_vote, proven, reply, signed, two, whole
+from pref_assets.pairs.readers.writing import forward, numbered, only_vote, proven, reply, signed, two
 
 _SIDES = ("response_1", "response_2")
 _OVERALL = "preference_strength"
@@ -149,9 +149,9 @@ class HelpSteer2Source(Source):
         for rating in record.answers[0].ratings:
             place = place_of(rating.annotator)
             if place is None:
-                row[rating.dimension] = whole(rating.value)
+                row[rating.dimension] = numbered(rating)
             else:
-                lists[rating.dimension][place] = whole(rating.value)
+                lists[rating.dimension][place] = numbered(rating)
         for name, values in lists.items():
             row[name] = [values.get(place) for place in range(max(values) + 1)]
         return row

@@ -21,7 +21,7 @@ from pref_assets.pairs.readers.record import (
     wrong_type,
 )
 from pref_assets.pairs.readers.tagged import is_transcript, transcript, transcript_turns
-from pref_assets.pairs.readers.writing import message_list, proven, question, reply, whole
+from pref_assets.pairs.readers.writing import message_list, numbered, proven, question, reply, whole
 
 _KEEPS = (
     "Every answer with its model; its rank as a rating, with the sign turned where the lowest rank is the best, so "
@@ -105,9 +105,9 @@ class RankedLists(Source):
         if answer.model is not None:
             item[self.model] = answer.model
         if rank := rating_of(answer, self.dimension, self.annotator):
-            item[self.rank] = whole(self._value(rank.value))
+            item[self.rank] = whole(self._value(numbered(rank)))
         if reward := rating_of(answer, self.reward, self.annotator):
-            item[self.reward] = reward.value
+            item[self.reward] = numbered(reward)
         return item
 
     def _value(self, rank: float) -> float:

@@ -52,8 +52,10 @@ Turn = tuple[str, str]
 
 @dataclass(slots=True)
 class Rating:
+    """What an annotator says of one answer: a number, with why, or without a number a comment."""
+
     dimension: str
-    value: float
+    value: float | None
     annotator: str
     rationale: str | None = None
 

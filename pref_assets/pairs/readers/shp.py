@@ -18,7 +18,7 @@ from pref_assets.pairs.readers.record import (
     number,
     required,
 )
-from pref_assets.pairs.readers.writing import only_vote, proven, question, reply, two, whole
+from pref_assets.pairs.readers.writing import numbered, only_vote, proven, question, reply, two
 
 _SIDES = ("human_ref_A", "human_ref_B")
 _SCORES = ("score_A", "score_B")
@@ -87,7 +87,7 @@ class ShpSource(Source):
         for answer, side, score in zip(two(record), _SIDES, _SCORES, strict=True):
             row[side] = reply(answer)
             for rating in answer.ratings:
-                row[score] = whole(rating.value)
+                row[score] = numbered(rating)
         if vote.strength is not None:
             row["score_ratio"] = vote.strength
         return proven(self, record, row)

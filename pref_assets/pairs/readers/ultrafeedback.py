@@ -18,7 +18,7 @@ from pref_assets.pairs.readers.record import (
     text,
     wrong_type,
 )
-from pref_assets.pairs.readers.writing import proven, question, reply, whole
+from pref_assets.pairs.readers.writing import numbered, proven, question, reply
 
 _ASPECTS = "annotations"
 _RATING = "Rating"
@@ -140,8 +140,8 @@ class UltraFeedbackSource(Source):
         mean = number(item, self.fine_grained, f"{path}.{self.fine_grained}")
         if mean is not None:
             ratings.append(Rating(self.fine_grained, mean, self.annotator))
-        elif aspects:
-            mean = sum(rating.value for rating in aspects) / len(aspects)
+        elif values := [rating.value for rating in aspects if rating.value is not None]:
+            mean = sum(values) / len(values)
         published = number(item, self.overall, f"{path}.{self.overall}")
         score = self._repaired(published, mean)
         critique = text(item, "critique", path=f"{path}.critique")
@@ -198,14 +198,14 @@ class UltraFeedbackSource(Source):
         item: dict[str, Any] = {"model": answer.model, "response": reply(answer)}
         for rating in answer.ratings:
             if rating.dimension == OVERALL:
-                item[self.overall] = rating.value
+                item[self.overall] = numbered(rating)
                 if rating.rationale is not None:
                     item["critique"] = rating.rationale
             elif rating.dimension == self.fine_grained:
-                item[self.fine_grained] = rating.value
+                item[self.fine_grained] = numbered(rating)
             else:
                 said = unsaid.get(rating.dimension, {})
-                aspect = {**said, _RATING: str(whole(rating.value))}
+                aspect = {**said, _RATING: str(numbered(rating))}
                 if rating.rationale is not None:
                     aspect[_WHY_RATING if _WHY in said else _WHY] = rating.rationale
                 aspects[rating.dimension] = aspect

@@ -15,7 +15,7 @@ from pref_assets.pairs.readers.record import (
     number,
 )
 from pref_assets.pairs.readers.trl import SCORE
-from pref_assets.pairs.readers.writing import message_list, proven
+from pref_assets.pairs.readers.writing import message_list, numbered, proven
 
 _SIDES = ("chosen", "rejected")
 _SCORES = ("score_chosen", "score_rejected")
@@ -86,7 +86,7 @@ class UltraFeedbackBinarizedSource(Source):
         row: dict[str, Any] = {"prompt": record.turns[-1][1], **dict(zip(_SIDES, sides, strict=True))}
         for name, answer in zip(_SCORES, record.answers, strict=True):
             if answer.ratings:
-                row[name] = answer.ratings[0].value
+                row[name] = numbered(answer.ratings[0])
         if "messages" not in (record.metadata or {}):
             row["messages"] = row["chosen"]
         return proven(self, record, with_metadata(row, record))

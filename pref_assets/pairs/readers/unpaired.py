@@ -122,5 +122,5 @@ def wanted_or_not(record: Record) -> tuple[Answer, Rating]:
         raise NoWayBackError("the format holds one answer with one rating and no votes")
     rating = record.answers[0].ratings[0]
     if rating.value not in (0, 1):
-        raise NoWayBackError(f"the format says whether an answer is wanted (1 or 0), the rating is {rating.value:g}")
+        raise NoWayBackError(f"the format says whether an answer is wanted (1 or 0), the rating is {rating.value}")
     return record.answers[0], rating

@@ -7,7 +7,7 @@ from typing import Any
 from pref_assets.pairs.media import MEDIA
 from pref_assets.pairs.messages import TOOLS, decode
 from pref_assets.pairs.readers.base import NoWayBackError, Source
-from pref_assets.pairs.readers.record import Answer, BadRowError, Record, Turn, Vote
+from pref_assets.pairs.readers.record import Answer, BadRowError, Rating, Record, Turn, Vote
 
 _OTHER = {"a": "b", "b": "a", "tie": "tie"}
 
@@ -93,6 +93,13 @@ def whole(value: float) -> int | float:
     return int(value) if value == int(value) else value
 
 
+def numbered(rating: Rating) -> int | float:
+    """The rating's number. Raises ``NoWayBackError`` for a comment without one."""
+    if rating.value is None:
+        raise NoWayBackError(f"the format has no place for a comment on {rating.dimension!r} without a number")
+    return whole(rating.value)
+
+
 def signed(vote: Vote) -> int | float:
     """The strength of a vote on a scale where negative means that side ``a`` is better."""
     if vote.strength is None:
@@ -112,7 +119,7 @@ def _images(record: Record, again: Record) -> list[str]:
 
 def _ratings(record: Record) -> list[list[tuple[Any, ...]]]:
     return [
-        sorted((r.dimension, r.annotator, r.value, r.rationale or "") for r in answer.ratings)
+        sorted((r.dimension, r.annotator, _sortable(r.value), r.rationale or "") for r in answer.ratings)
         for answer in record.answers
     ]
 

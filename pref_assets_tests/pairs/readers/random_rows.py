@@ -187,7 +187,8 @@ def mm_rated(draw: st.DrawFn) -> dict[str, Any]:
     count = draw(st.integers(1, 5))
     scores = st.lists(st.one_of(st.none(), st.integers(1, 5)), min_size=count, max_size=count).filter(any)
     row = {"question": draw(said), "models_output": draw(st.lists(said, min_size=count, max_size=count))}
-    row |= draw(_optional(faithfulness=scores, ethical=scores, answer=said, ranking_reason=said))
+    reasons = st.lists(st.one_of(st.none(), said), min_size=count, max_size=count).filter(any)
+    row |= draw(_optional(faithfulness=scores, ethical=scores, answer=said, ranking_reason=said, score_reasons=reasons))
     return row | draw(MEDIA) | {"final_ranking": draw(st.lists(st.integers(1, 5), min_size=count, max_size=count))}
 
 
@@ -260,9 +261,12 @@ COMPLETIONS = st.builds(
                     optional={
                         "model": names,
                         "ratings": st.lists(
-                            st.fixed_dictionaries(
-                                {"value": st.integers(-3, 3)},
-                                optional={"annotator": names, "dimension": names, "rationale": said},
+                            st.one_of(
+                                st.fixed_dictionaries(
+                                    {"value": st.integers(-3, 3)},
+                                    optional={"annotator": names, "dimension": names, "rationale": said},
+                                ),
+                                st.fixed_dictionaries({"rationale": said}, optional={"dimension": names}),
                             ),
                             min_size=1,
                             max_size=2,

@@ -220,9 +220,9 @@ class TestMmRlhfAnswers:
     def test_scores_and_places(self) -> None:
         record = MM.record(self.ROW)
         assert values(record) == [
-            {"faithfulness": 5.0, "helpfulness": 4.0, "ethical": 5.0, "overall": -2.0},
+            {"faithfulness": 5.0, "helpfulness": 4.0, "ethical": 5.0, "reason": None, "overall": -2.0},
             {"faithfulness": 1.0, "helpfulness": 1.0, "ethical": 5.0, "overall": -3.0},
-            {"faithfulness": 5.0, "helpfulness": 5.0, "overall": -1.0},
+            {"faithfulness": 5.0, "helpfulness": 5.0, "reason": None, "overall": -1.0},
         ]
         assert record.answers[0].ratings[-1].rationale == "The second miscounts."
         assert record.images == ["short/s1.png"]
