@@ -7,7 +7,7 @@ import dagster as dg
 import polars as pl
 
 from pref_assets.home import Home
-from pref_assets.pipeline.assets.scores import measuring_job
+from pref_assets.pipeline.measuring import measuring_job
 from pref_assets.pipeline.metadata import bounded, series
 from pref_assets.pipeline.naming import GPU_POOL, asset_key
 from pref_assets.pipeline.pools import pool_inputs, pool_of

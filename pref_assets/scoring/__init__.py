@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from pref_assets.scoring.annotated import Ratings, Strength
-from pref_assets.scoring.base import MeasuredScorer, Scorer
+from pref_assets.scoring.base import Measured, MeasuredScorer, Scorer
 from pref_assets.scoring.bradley_terry import BradleyTerry, Ensemble
 from pref_assets.scoring.combined import ScoreProduct, WinCount
 from pref_assets.scoring.ensemble import RewardEnsemble
@@ -82,6 +82,7 @@ __all__ = [
     "KnnEntropy",
     "Likelihood",
     "MeanPreference",
+    "Measured",
     "MeasuredScorer",
     "OneStepInfluence",
     "PrincipleVotes",

@@ -29,20 +29,19 @@ class Scorer(Settings):
         raise NotImplementedError
 
 
-class MeasuredScorer(Scorer):
-    """A scorer whose numbers a model or a server gives. They are measured once for each item, in a child process, and
-    kept in the store under a key that holds everything they depend on; ``combine`` makes pairs of them.
+class Measured(Settings):
+    """What a model or a server says of items. It is measured once for each item, in a child process, and kept in the
+    store under a key that holds everything it depends on.
 
-    Subclasses set ``kind`` and implement the methods below in place of ``score``.
+    Subclasses set ``kind`` and implement the methods below; ``combine`` of each makes its own table of what was
+    measured.
     """
 
     kind: ClassVar[str]
-    """Table of the store that holds the numbers; its columns are the same for every key."""
-    draws: ClassVar[bool] = False
-    """Whether the numbers come from answers drawn by chance, of which the rounding of a probability can turn one."""
+    """Table of the store that holds what was measured; its columns are the same for every key."""
 
     def key(self, pool: Pool) -> str:
-        """Store key: everything a number depends on (model, revision, template, lengths, method), nothing else."""
+        """Store key: everything a row depends on (model, revision, template, lengths, method), nothing else."""
         raise NotImplementedError
 
     def items(self, pool: Pool) -> pl.DataFrame:
@@ -62,6 +61,13 @@ class MeasuredScorer(Scorer):
             Counts worth showing on the asset (tokens, requests, cost); seconds and items are counted elsewhere.
         """
         raise NotImplementedError
+
+
+class MeasuredScorer(Measured, Scorer):
+    """A scorer whose numbers are measured; ``combine`` makes pairs of them, in place of ``score``."""
+
+    draws: ClassVar[bool] = False
+    """Whether the numbers come from answers drawn by chance, of which the rounding of a probability can turn one."""
 
     def combine(self, pool: Pool, measured: pl.DataFrame) -> pl.DataFrame:
         """``PAIR_SCORES`` of every pair from the measured rows (id, …) of ``items``."""

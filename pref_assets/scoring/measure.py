@@ -3,34 +3,34 @@
 import math
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import polars as pl
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from pref_assets.features.store import Store
 from pref_assets.home import Home
-from pref_assets.scoring.base import MeasuredScorer
+from pref_assets.scoring.base import Measured
 from pref_assets.training.job import Job, Reporter
 
 
 def measure(job: Job, report: Reporter) -> dict[str, Any]:
-    """Task: ``job.config`` is the scorer, ``job.inputs["items"]`` Parquet of its items, ``job.params`` its store
+    """Task: ``job.config`` is what measures, ``job.inputs["items"]`` Parquet of its items, ``job.params`` its store
     ``key`` and ``sources``.
 
     Returns:
-        ``measured`` and ``reused`` (items), ``seconds``, and what the scorer counted.
+        ``measured`` and ``reused`` (items), ``seconds``, and what it counted.
     """
     start = time.monotonic()
-    scorer = load(job.config)
+    method = load(job.config)
     store, key = Store(Home(Path(job.home)).store), str(job.params["key"])
     items = pl.read_parquet(job.inputs["items"])
-    missing = store.missing(scorer.kind, key, items["id"])
+    missing = store.missing(method.kind, key, items["id"])
     counted: dict[str, float] = {}
     if missing:
         todo = items.join(pl.DataFrame({"id": missing}), on="id", how="semi", maintain_order="left")
         report.log(f"{job.config['type']}: measuring {len(todo)} of {len(items)} items")
-        counted = scorer.measure(todo, job.params["sources"], lambda rows: store.append(scorer.kind, key, rows), report)
+        counted = method.measure(todo, job.params["sources"], lambda rows: store.append(method.kind, key, rows), report)
     seconds = round(time.monotonic() - start, 3)
     return {**counted, "measured": len(missing), "reused": len(items) - len(missing), "seconds": seconds}
 
@@ -42,13 +42,13 @@ def measured_alone(job: Job, report: Reporter) -> dict[str, Any]:
     Returns:
         ``items``, and ``differences``: of each item, the largest of any number, in units of 1 + its size.
     """
-    scorer = load(job.config)
+    method = load(job.config)
     store, key = Store(Home(Path(job.home)).store), str(job.params["key"])
     items = pl.read_parquet(job.inputs["items"]).reverse()
     again: list[pl.DataFrame] = []
-    alone = scorer.model_copy(update={"batch_tokens": 1})
+    alone = method.model_copy(update={"batch_tokens": 1})
     alone.measure(items, job.params["sources"], again.append, report)
-    known = store.read(scorer.kind, key, items["id"])
+    known = store.read(method.kind, key, items["id"])
     return {"items": len(items), "differences": _differences(known, pl.concat(again))}
 
 
@@ -77,11 +77,13 @@ def _difference(first: Any, second: Any) -> float:
     return max((abs(a - b) / (1 + abs(a)) for a, b in both), default=0.0)
 
 
-def load(config: dict[str, Any]) -> MeasuredScorer:
-    """The scorer behind dumped settings."""
+def load(config: dict[str, Any]) -> Measured:
+    """The scorer, or writer of critiques, behind dumped settings."""
     from pref_assets.scoring import ScorerConfig
+    from pref_assets.synthesis.critiques import CritiqueConfig
 
-    scorer = TypeAdapter(ScorerConfig).validate_python(config)
-    if not isinstance(scorer, MeasuredScorer):
-        raise TypeError(f"scorer {config['type']!r} measures nothing")
-    return scorer
+    every: TypeAdapter[Any] = TypeAdapter(Annotated[ScorerConfig | CritiqueConfig, Field(discriminator="type")])
+    method = every.validate_python(config)
+    if not isinstance(method, Measured):
+        raise TypeError(f"{config['type']!r} measures nothing")
+    return method

@@ -2,9 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -16,7 +15,7 @@ from pref_assets.heads import BradleyTerry, CrossFitted, Head, RewardModelConfig
 from pref_assets.home import Home
 from pref_assets.pairs.schema import PAIR_SCORES
 from pref_assets.pipeline.assets.common import FOLLOW, Assets, pairs_inputs, table_result
-from pref_assets.pipeline.inputs import write_input
+from pref_assets.pipeline.measuring import measured_rows, measuring
 from pref_assets.pipeline.metadata import Metadata, bounded, counts, histogram, preview, series
 from pref_assets.pipeline.naming import FOLDER_IO, GPU_POOL, TABLE_IO, asset_key, asset_spec, describe
 from pref_assets.pipeline.pools import pool_inputs, pool_of, read_of
@@ -26,7 +25,6 @@ from pref_assets.resources.compute import Compute
 from pref_assets.resources.folders import Folder
 from pref_assets.scoring import Ensemble, MeasuredScorer, ScorerConfig
 from pref_assets.settings import digest
-from pref_assets.training.job import Job
 
 
 def build(spec: PipelineSpec) -> Assets:
@@ -145,49 +143,13 @@ def _scores(spec: PipelineSpec, name: str, settings: ScorerConfig) -> dg.AssetsD
         pool = pool_of(home, inputs)
         counted: dict[str, float] = {}
         if isinstance(settings, MeasuredScorer):
-            found, counted = _measured(context, compute, home, settings, pool)
+            measured, counted = measured_rows(context, compute, home, settings, pool)
+            found = settings.combine(pool, measured)
         else:
             found = settings.score(pool)
-        return table_result(found, PAIR_SCORES, {**_measuring(counted), **_told(pool, found)})
+        return table_result(found, PAIR_SCORES, {**measuring(counted), **_told(pool, found)})
 
     return scores
-
-
-def _measured(
-    context: dg.AssetExecutionContext, compute: Compute, home: Home, settings: MeasuredScorer, pool: Pool
-) -> tuple[pl.DataFrame, dict[str, float]]:
-    """The scores, and what was measured now, what the store already held, and what measuring cost."""
-    store, key, items = Store(home.store), settings.key(pool), settings.items(pool)
-    counted: dict[str, float] = {"measured": 0, "reused": items.height, "seconds": 0.0}
-    if store.missing(settings.kind, key, items["id"]):
-        counted = compute.run(context, measuring_job(home, settings, pool, "measure", items))
-    counted["hit_rate"] = counted["reused"] / items.height if items.height else 1.0
-    return settings.combine(pool, store.read(settings.kind, key, items["id"]) if items.height else items), counted
-
-
-_MEASURING = ("measured", "reused", "hit_rate", "seconds", "unparsable", "cost")
-"""What is plotted of measuring; a server counts more than the UI shows."""
-
-
-def _measuring(counted: Mapping[str, float]) -> Metadata:
-    """What measuring cost: the few numbers worth following, and all of them in a sentence."""
-    if not counted:
-        return {}
-    said = ", ".join(f"{name.replace('_', ' ')} {value:,.6g}" for name, value in sorted(counted.items()))
-    return {**series({name: counted[name] for name in _MEASURING if name in counted}), "measuring": said}
-
-
-def measuring_job(
-    home: Home, settings: MeasuredScorer, pool: Pool, task: Literal["measure", "measured_alone"], items: pl.DataFrame
-) -> Job:
-    """The job that measures these items."""
-    return Job(
-        task=task,
-        home=str(home.root),
-        config=settings.model_dump(mode="json"),
-        inputs={"items": write_input(home, items, "id")},
-        params={"key": settings.key(pool), "sources": settings.sources(pool)},
-    )
 
 
 def _told(pool: Pool, found: pl.DataFrame) -> Metadata:
