@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Vectors:
     """Embeddings: ``matrix`` (n, d) float32, row ``i`` belongs to ``ids[i]``; ``n_tokens`` (n,) of each text before
-    truncation, where it is known."""
+    truncation, where it is known; ``key`` the store's, where they are from there."""
 
     ids: list[str]
     matrix: NDArray[np.float32]
     n_tokens: NDArray[np.int64] | None = None
+    key: str | None = None
 
     def rows(self, ids: Sequence[str]) -> NDArray[np.float32]:
         """The vectors of ``ids``, (len(ids), d), in that order.
@@ -43,7 +44,7 @@ class Vectors:
     def tokens(self, ids: Sequence[str]) -> NDArray[np.int64]:
         """Token counts of ``ids``, (len(ids),). Raises ``ValueError`` when an id has none."""
         if self.n_tokens is None:
-            raise ValueError("these vectors came without token counts")
+            raise ValueError("these vectors came without token counts; those of images have none, name ones of texts")
         return self.n_tokens[self._places(ids)]
 
     def _places(self, ids: Sequence[str]) -> list[int]:

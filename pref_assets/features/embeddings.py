@@ -1,22 +1,22 @@
 """Sentence embeddings of completions: computed once, kept in the store, the same under any batching."""
 
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
+from pref_assets.features.base import Embedder
 from pref_assets.features.store import Store
 from pref_assets.home import Home
 from pref_assets.models.reference import ModelReference, hub_id, identity, is_local, package_path
 from pref_assets.pairs.schema import EMBEDDINGS
 from pref_assets.pairs.texts import contents_of
 from pref_assets.pool import Vectors
-from pref_assets.settings import Settings, digest
+from pref_assets.settings import digest
 from pref_assets.training.job import Job, Reporter
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 KIND = "embeddings"
 
 
-class SentenceTransformerEmbedder(Settings):
+class SentenceTransformerEmbedder(Embedder):
     """Embeds texts with a sentence-transformers model (Reimers & Gurevych, arXiv:1908.10084), in fp32."""
 
     type: Literal["sentence_transformer"] = "sentence_transformer"
@@ -44,14 +44,16 @@ class SentenceTransformerEmbedder(Settings):
     save_every: int = Field(default=512, ge=1)
     """Texts between two appends to the store: what a kill can cost."""
 
-    def key(self) -> str:
-        """Store key: everything a vector depends on. Speed settings are left out.
+    def named(self) -> str:
+        return self.model
 
-        Raises:
-            ModelNotFoundError: the model is not there.
-        """
+    def key(self, checkpoint: str | None = None) -> str:
         settings = self.model_dump(mode="json", exclude={"model", "batch_tokens", "save_every"})
         return digest({**settings, "identity": identity(self.model)})
+
+    def items(self, completions: pl.DataFrame, prompts: pl.DataFrame) -> pl.DataFrame:
+        """Every completion with its text; as `completion_texts`."""
+        return completion_texts(completions, prompts, self).select("id", "text", vector_id="id")
 
     def load(self, device: str | None = None) -> "SentenceTransformer":
         """The model on ``device`` (default: CUDA when there is one).
@@ -126,6 +128,28 @@ class SentenceTransformerEmbedder(Settings):
                 vectors = torch.nn.functional.normalize(vectors, dim=1)
         return vectors.cpu().numpy()
 
+    def write_missing(
+        self, store: Store, key: str, todo: pl.DataFrame, report: Reporter, checkpoint: str | None = None
+    ) -> None:
+        model = self.load()
+        # Longest first over the whole job: chunks of like length pad little, and running out of memory shows at once.
+        lengths = pl.Series("n_tokens", self.token_counts(todo["text"].to_list(), model))
+        todo = todo.with_columns(lengths).sort(["n_tokens", "id"], descending=[True, False])
+        for done in range(0, len(todo), self.save_every):
+            part = todo.slice(done, self.save_every)
+            vectors, _ = self.embed(part["text"].to_list(), model)
+            counts = part["n_tokens"].cast(pl.Int64)
+            store.append(KIND, key, vector_rows(part["id"], vectors, counts, counts > self.max_length))
+            report.progress(done + len(part), len(todo), "texts")
+
+
+def vector_rows(
+    ids: pl.Series, vectors: NDArray[np.float32], n_tokens: pl.Series, truncated: pl.Series
+) -> pl.DataFrame:
+    """Rows of the store (id, vector, n_tokens, truncated) of ``vectors`` (n, d)."""
+    lists = pl.Series(vectors, dtype=pl.Array(pl.Float32, vectors.shape[1])).arr.to_list()
+    return pl.DataFrame({"id": ids, "vector": lists, "n_tokens": n_tokens, "truncated": truncated})
+
 
 def completion_texts(
     completions: pl.DataFrame, prompts: pl.DataFrame, embedder: SentenceTransformerEmbedder
@@ -151,17 +175,21 @@ def completion_texts(
 
 
 def embed(job: Job, report: Reporter) -> dict[str, Any]:
-    """Task: embeds the texts that the store does not hold yet.
+    """Task: embeds what the store does not hold yet.
 
-    ``job.inputs["texts"]`` is Parquet (id, text); ``job.config`` the embedder. Vectors are appended every
-    ``save_every`` texts, so that a killed job has lost at most that many.
+    ``job.inputs["texts"]`` is Parquet (id, text), the ids those of vectors; ``job.config`` the embedder;
+    ``job.params`` the folder of the ``checkpoint`` that it names, or null. Vectors are appended every ``save_every``
+    texts or images, so that a killed job has lost at most that many.
 
     Returns:
-        ``embedded`` and ``reused`` (texts), ``seconds``.
+        ``embedded`` and ``reused`` (texts or images), ``seconds``.
     """
+    from pref_assets.features import EmbedderConfig
+
     start = time.monotonic()
-    embedder = SentenceTransformerEmbedder.model_validate(job.config)
-    store, key = Store(Home(Path(job.home)).store), embedder.key()
+    embedder = TypeAdapter[Embedder](EmbedderConfig).validate_python(job.config)
+    checkpoint = job.params.get("checkpoint")
+    store, key = Store(Home(Path(job.home)).store), embedder.key(checkpoint)
     texts = pl.read_parquet(job.inputs["texts"]).unique("id").sort("id")
     null = texts.filter(pl.col("text").is_null())["id"]
     if len(null):
@@ -169,46 +197,23 @@ def embed(job: Job, report: Reporter) -> dict[str, Any]:
     missing = store.missing(KIND, key, texts["id"])
     if missing:
         todo = texts.join(pl.DataFrame({"id": missing}), on="id", how="semi")
-        report.log(f"embedding {len(todo)} of {len(texts)} texts with {embedder.model}")
-        _embed_missing(embedder, store, key, todo, report)
+        report.log(f"embedding {len(todo)} of {len(texts)} with {embedder.named()}")
+        embedder.write_missing(store, key, todo, report, checkpoint)
     seconds = round(time.monotonic() - start, 3)
     return {"embedded": len(missing), "reused": len(texts) - len(missing), "seconds": seconds}
 
 
-def _embed_missing(
-    embedder: SentenceTransformerEmbedder, store: Store, key: str, todo: pl.DataFrame, report: Reporter
-) -> None:
-    model = embedder.load()
-    # Longest first over the whole job: chunks of similar length pad little, and running out of memory shows at once.
-    lengths = pl.Series("n_tokens", embedder.token_counts(todo["text"].to_list(), model))
-    todo = todo.with_columns(lengths).sort(["n_tokens", "id"], descending=[True, False])
-    for done in range(0, len(todo), embedder.save_every):
-        part = todo.slice(done, embedder.save_every)
-        vectors, _ = embedder.embed(part["text"].to_list(), model)
-        store.append(
-            KIND,
-            key,
-            part.select(
-                "id",
-                vector=pl.Series(vectors, dtype=pl.Array(pl.Float32, vectors.shape[1])).arr.to_list(),
-                n_tokens=pl.col("n_tokens").cast(pl.Int64),
-                truncated=pl.col("n_tokens") > embedder.max_length,
-            ),
-        )
-        report.progress(done + len(part), len(todo), "texts")
-
-
-def embedding_rows(store: Store, embedder: SentenceTransformerEmbedder, ids: Iterable[str]) -> pl.DataFrame:
-    """The ``EMBEDDINGS`` table of these ids, ordered by id.
+def embedding_rows(store: Store, key: str, items: pl.DataFrame) -> pl.DataFrame:
+    """The ``EMBEDDINGS`` table of items (id, vector_id), ordered by id.
 
     Raises:
-        MissingRowsError: an id was not embedded.
+        MissingRowsError: an item was not embedded.
     """
-    key = embedder.key()
-    rows = store.read(KIND, key, sorted(set(ids)), columns=["n_tokens", "truncated"])
-    if rows.is_empty():
+    if items.is_empty():
         return EMBEDDINGS.empty()
-    return EMBEDDINGS.conform(rows.select("id", "n_tokens", "truncated", key=pl.lit(key)))
+    rows = store.read(KIND, key, items["vector_id"].unique(), columns=["n_tokens", "truncated"])
+    found = items.select("id", "vector_id").join(rows.rename({"id": "vector_id"}), on="vector_id", how="left")
+    return EMBEDDINGS.conform(found.with_columns(key=pl.lit(key)).sort("id"))
 
 
 def load_vectors(store: Store, frame: pl.DataFrame) -> Vectors:
@@ -223,7 +228,11 @@ def load_vectors(store: Store, frame: pl.DataFrame) -> Vectors:
         return Vectors([], np.empty((0, 0), np.float32))
     if len(keys) > 1:
         raise ValueError(f"an embeddings table has one store key, not {len(keys)}: {sorted(keys)[:3]}")
-    rows = store.read(KIND, keys[0], frame["id"], columns=["vector"])
+    rows = store.read(KIND, keys[0], frame["vector_id"].unique(maintain_order=True), columns=["vector"])
     matrix = rows["vector"].explode().to_numpy().reshape(len(rows), -1)
-    n_tokens = frame["n_tokens"].to_numpy().astype(np.int64)
-    return Vectors(rows["id"].to_list(), np.ascontiguousarray(matrix, dtype=np.float32), n_tokens)
+    if len(rows) < len(frame):
+        place = dict(zip(rows["id"], range(len(rows)), strict=True))
+        matrix = matrix[[place[each] for each in frame["vector_id"]]]
+    counts = frame["n_tokens"]
+    n_tokens = None if counts.null_count() else counts.to_numpy().astype(np.int64)
+    return Vectors(frame["id"].to_list(), np.ascontiguousarray(matrix, dtype=np.float32), n_tokens, keys[0])

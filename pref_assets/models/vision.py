@@ -73,15 +73,7 @@ class Sight:
 
     def open(self, uri: str) -> "Image.Image":
         """The image, in colour. Raises ``SightError``."""
-        from PIL import Image
-
-        if uri.startswith(("http://", "https://")):
-            raise SightError(f"image {uri}: not on this machine; set the source's `image_folder` to store it")
-        try:
-            with Image.open(self._media.path(uri) if uri.startswith(MEDIA) else uri) as image:
-                return image.convert("RGB")
-        except (OSError, ValueError, Image.DecompressionBombError) as error:
-            raise SightError(f"image {uri} cannot be opened ({error})") from error
+        return open_image(uri, self._media)
 
     def save_pretrained(self, folder: Any) -> None:
         self.processor.save_pretrained(folder)
@@ -113,6 +105,19 @@ class Sight:
         self._cached += _size(tensors)
         while self._cached > CACHE_BYTES and len(self._cache) > 1:
             self._cached -= _size(self._cache.popitem(last=False)[1])
+
+
+def open_image(uri: str, media: MediaStore) -> "Image.Image":
+    """The image behind a uri, in colour. Raises ``SightError`` when there is none that can be opened."""
+    from PIL import Image
+
+    if uri.startswith(("http://", "https://")):
+        raise SightError(f"image {uri}: not on this machine; set the source's `image_folder` to store it")
+    try:
+        with Image.open(media.path(uri) if uri.startswith(MEDIA) else uri) as image:
+            return image.convert("RGB")
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise SightError(f"image {uri} cannot be opened ({error})") from error
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ CODE = {
     "records": "1",
     "pairs": "1",
     "critiques": "1",
-    "embeddings": "1",
+    "embeddings": "2",
     "clusters": "1",
     "reward_models": "1",
     "scores": "2",

@@ -116,7 +116,8 @@ class PipelineSpec(Settings):
         if isinstance(settings, MeasuredScorer):
             return True
         read = self.reads(settings)
-        inner = [getattr(self, stage)[name] for stage in ("clusters", "scores") for name in read[stage]]
+        stages = ("embeddings", "clusters", "scores")
+        inner = [getattr(self, stage)[name] for stage in stages for name in read[stage]]
         return bool(read["checkpoints"] or read["reference_logps"]) or any(self.waits(each) for each in inner)
 
     def needs(self, settings: Settings, stage: str) -> list[str]:

@@ -1,6 +1,6 @@
 """The real MiniLM on a few short texts; everything that needs no model first."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,10 @@ def job(home: Path, texts: Mapping[str, str | None], **settings: Any) -> Job:
     ).write_parquet(path)
     embedder = SentenceTransformerEmbedder(**settings)
     return Job(task="embed", home=str(home), config=embedder.model_dump(mode="json"), inputs={"texts": str(path)})
+
+
+def own_vectors(ids: Iterable[str]) -> pl.DataFrame:
+    return pl.DataFrame({"id": list(ids)}).with_columns(vector_id="id")
 
 
 def test_the_key_depends_on_what_changes_vectors_and_on_nothing_else() -> None:
@@ -146,7 +150,7 @@ def test_each_text_is_embedded_once(tmp_path: Path, model, monkeypatch: pytest.M
     assert embed(job(tmp_path, TEXTS), Report())["reused"] == 4
 
     embedder, store = SentenceTransformerEmbedder(), Store(tmp_path / "store")
-    table = embedding_rows(store, embedder, TEXTS)
+    table = embedding_rows(store, embedder.key(), own_vectors(TEXTS))
     assert table.schema == EMBEDDINGS.schema
     assert table["id"].to_list() == ["a", "b", "c", "d"]
     assert table["n_tokens"].to_list() == [20, 5, 7, 17]
@@ -174,7 +178,8 @@ def test_what_was_embedded_before_a_kill_is_kept(tmp_path: Path, model, monkeypa
 def test_truncation_is_recorded(tmp_path: Path, model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SentenceTransformerEmbedder, "load", lambda self: model)
     embed(job(tmp_path, TEXTS, max_length=8), Report())
-    table = embedding_rows(Store(tmp_path / "store"), SentenceTransformerEmbedder(max_length=8), TEXTS)
+    key = SentenceTransformerEmbedder(max_length=8).key()
+    table = embedding_rows(Store(tmp_path / "store"), key, own_vectors(TEXTS))
     assert table["truncated"].to_list() == [True, False, False, True]
 
 

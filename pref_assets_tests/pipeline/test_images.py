@@ -45,6 +45,11 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Lab:
             "sources": {"colours": {**source, "max_bad_share": 0.2}},
             "pairs": {"splits": {"test": 0.2, "validation": 0.0}},
             "critiques": {"own": {"type": "human", "dimensions": ["overall"]}},
+            "embeddings": {
+                "tower": {"type": "image", "model": str(root / "llava"), "pooling": "mean"},
+                "trained": {"type": "image", "checkpoint": "seeing", "pooling": "mean"},
+            },
+            "clusters": {"alike": {"type": "kmeans", "embeddings": "tower", "k": 3, "freeze": True}},
             "subsets": {"all": {"type": "all"}},
             "reference_logps": {"llava": {"model": str(tiny_llava(root / "llava")), "max_length": 64}},
             "checkpoints": {
@@ -86,6 +91,22 @@ def test_only_the_language_model_is_adapted_and_the_tower_stays_unless_asked(don
 def test_a_row_whose_image_is_missing_is_quarantined(done: Lab) -> None:
     assert done.read("records", "colours_quarantine")["code"].to_list() == ["missing_image"]
     assert done.read("critiques", "own").filter(pl.col("category") == "silent").height == 16
+
+
+def test_answers_lie_where_their_images_do(done: Lab) -> None:
+    rows = done.read("embeddings", "tower")
+    completions = done.read("pairs", "completions")
+    assert rows.height == completions.height == 16
+    assert rows["vector_id"].n_unique() == 8
+    assert {name: done.metadata("embeddings", "tower")[name].value for name in ("embedded", "reused")} == {
+        "embedded": 8,
+        "reused": 0,
+    }
+    # The tower that training moved gives other vectors, under a key of its own.
+    assert done.read("embeddings", "trained")["key"][0] != rows["key"][0]
+    clusters = done.read("clusters", "alike").join(completions, left_on="id", right_on="completion_id")
+    assert clusters.group_by("prompt_id").agg(pl.col("cluster").n_unique())["cluster"].to_list() == [1] * 8
+    assert clusters["cluster"].n_unique() == 3
 
 
 def _tower(folder: Path) -> dict[str, Any]:

@@ -78,5 +78,5 @@ def _found(home: Home, spec: PipelineSpec, name: str, settings: ClustererConfig,
     """The clusters of the pool; in frozen clusters, where the entry says so."""
     if not (isinstance(settings, KMeans) and settings.freeze):
         return settings.cluster(pool)
-    vectors = spec.embeddings[settings.embeddings].key()
+    vectors = pool.embeddings[settings.embeddings].key
     return cluster_frozen(Store(home.store), digest([spec.name, name, settings.digest(), vectors]), settings, pool)
