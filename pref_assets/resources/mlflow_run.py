@@ -26,8 +26,13 @@ _NOT_IN_NAMES = re.compile(r"[^\w\-./ ]")
 _EXAMPLES: dict[str, dict[str, list[str]]] = {
     "policy": {"prompt": ["Name three colours."]},
     "reward_model": {"prompt": ["Name three colours."], "completion": ["Red, green and blue."]},
+    "critique_reward_model": {"prompt": ["Name three colours."], "completion": ["Red, green and blue."]},
 }
-_OUTPUTS = {"policy": ("string", "completion"), "reward_model": ("double", "score")}
+_OUTPUTS = {
+    "policy": ("string", "completion"),
+    "reward_model": ("double", "score"),
+    "critique_reward_model": ("double", "score"),
+}
 
 
 class MlflowRun:

@@ -4,11 +4,20 @@ from typing import Annotated
 
 from pydantic import Field
 
+from pref_assets.training.critique_reward import CritiqueRewardCheckpoint
 from pref_assets.training.policy import PolicyCheckpoint
 from pref_assets.training.reference import ReferenceLogps
 from pref_assets.training.reward_model import RewardModelCheckpoint
 
-CheckpointConfig = Annotated[PolicyCheckpoint | RewardModelCheckpoint, Field(discriminator="type")]
+CheckpointConfig = Annotated[
+    PolicyCheckpoint | RewardModelCheckpoint | CritiqueRewardCheckpoint, Field(discriminator="type")
+]
 """What an entry of `checkpoints:` may be."""
 
-__all__ = ["CheckpointConfig", "PolicyCheckpoint", "ReferenceLogps", "RewardModelCheckpoint"]
+__all__ = [
+    "CheckpointConfig",
+    "CritiqueRewardCheckpoint",
+    "PolicyCheckpoint",
+    "ReferenceLogps",
+    "RewardModelCheckpoint",
+]

@@ -26,7 +26,7 @@ PAIR_IDS = "pair_ids.txt"
 PAIR_TABLE = "pairs.parquet"
 LIBRARIES = ("torch", "transformers", "peft", "safetensors")
 
-Kind = Literal["policy", "reward_model"]
+Kind = Literal["policy", "reward_model", "critique_reward_model"]
 
 
 class Pinned(Settings):
@@ -122,7 +122,7 @@ def checkpoint_version(
         start: the checkpoint that training goes on from.
     """
     settings = config.model_dump(
-        mode="json", exclude={"subset", "base", "start", "samples", "update", "save_every", "max_loss"}
+        mode="json", exclude={"subset", "base", "start", "critiques", "samples", "update", "save_every", "max_loss"}
     )
     if settings.get("early_stop", ...) is None:
         del settings["early_stop"]

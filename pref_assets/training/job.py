@@ -17,6 +17,7 @@ TaskName = Literal[
     "reward_answers",
     "train_policy",
     "train_reward_model",
+    "train_critique_reward",
     "evaluate_policy",
     "evaluate_reward_model",
     "batch_invariance",

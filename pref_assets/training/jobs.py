@@ -8,7 +8,8 @@ import polars as pl
 
 from pref_assets.models.reference import identity
 from pref_assets.training.checkpoint import CheckpointInfo, Origin, Pinned, checkpoint_version
-from pref_assets.training.job import Job
+from pref_assets.training.critique_reward import CritiqueRewardCheckpoint
+from pref_assets.training.job import Job, TaskName
 from pref_assets.training.policy import PolicyCheckpoint
 from pref_assets.training.reference import ReferenceLogps
 from pref_assets.training.reward_model import RewardModelCheckpoint
@@ -78,7 +79,36 @@ def reward_model_job(
     start: Origin | None = None,
 ) -> Job:
     """The ``train_reward_model`` job of a checkpoint; arguments as in ``policy_job``."""
-    info = CheckpointInfo(
+    info = _info(pipeline, name, config, rows, subset, tables, start)
+    return _job(home, "train_reward_model", config, info, {"rows": rows})
+
+
+def critique_reward_job(
+    home: str | Path,
+    pipeline: str,
+    name: str,
+    config: CritiqueRewardCheckpoint,
+    rows: pl.DataFrame,
+    subset: Pinned,
+    tables: Mapping[str, Pinned],
+    start: Origin | None = None,
+) -> Job:
+    """The ``train_critique_reward`` job of a checkpoint; arguments as in ``policy_job``, ``start`` a policy."""
+    info = _info(pipeline, name, config, rows, subset, tables, start)
+    return _job(home, "train_critique_reward", config, info, {"rows": rows})
+
+
+def _info(
+    pipeline: str,
+    name: str,
+    config: RewardModelCheckpoint | CritiqueRewardCheckpoint,
+    rows: pl.DataFrame,
+    subset: Pinned,
+    tables: Mapping[str, Pinned],
+    start: Origin | None,
+) -> CheckpointInfo:
+    """Of a checkpoint without a reference."""
+    return CheckpointInfo(
         pipeline=pipeline,
         name=name,
         version=checkpoint_version(config, rows, identity(config.model), None, start),
@@ -87,13 +117,12 @@ def reward_model_job(
         subset=subset,
         tables=dict(tables),
     )
-    return _job(home, "train_reward_model", config, info, {"rows": rows})
 
 
 def _job(
     home: str | Path,
-    task: str,
-    config: PolicyCheckpoint | RewardModelCheckpoint,
+    task: TaskName,
+    config: PolicyCheckpoint | RewardModelCheckpoint | CritiqueRewardCheckpoint,
     info: CheckpointInfo,
     inputs: Mapping[str, pl.DataFrame],
 ) -> Job:

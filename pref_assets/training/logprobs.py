@@ -257,7 +257,7 @@ def token_numbers(
             places.append(np.arange(n))
             start += n
     states: list[torch.Tensor] = []
-    with _head_on(model, torch.from_numpy(np.concatenate(sources)).to(device), states):
+    with head_on(model, torch.from_numpy(np.concatenate(sources)).to(device), states):
         logits = model(
             input_ids=torch.from_numpy(ids).to(device),
             use_cache=False,
@@ -282,7 +282,7 @@ def _attention(segments: "torch.Tensor", positions: "torch.Tensor") -> dict[str,
 
 
 @contextmanager
-def _head_on(model: Any, positions: "torch.Tensor", states: "list[torch.Tensor]") -> Iterator[None]:
+def head_on(model: Any, positions: "torch.Tensor", states: "list[torch.Tensor]") -> Iterator[None]:
     """Makes the model return logits of shape (1, len(positions), vocabulary) instead of all of them, and appends the
     states they come from, (len(positions), hidden), to ``states``.
 

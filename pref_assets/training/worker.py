@@ -32,11 +32,12 @@ TASKS: dict[str, str] = {
     "reward_answers": "pref_assets.training.online.rewards:reward_answers",
     "train_policy": "pref_assets.training.policy:train_policy",
     "train_reward_model": "pref_assets.training.reward_model:train_reward_model",
+    "train_critique_reward": "pref_assets.training.critique_reward:train_critique_reward",
     "evaluate_policy": "pref_assets.evaluation.policy:evaluate_policy",
     "evaluate_reward_model": "pref_assets.evaluation.reward:evaluate_reward_model",
     "batch_invariance": "pref_assets.training.invariance:batch_invariance",
 }
-DISTRIBUTED = frozenset({"train_policy", "train_reward_model"})
+DISTRIBUTED = frozenset({"train_policy", "train_reward_model", "train_critique_reward"})
 """Tasks that several processes can share; every other one runs in a single process."""
 PARENT = "PREF_ASSETS_PARENT"
 """Variable with the process that started the worker on this machine; without it nobody is watched."""

@@ -12,6 +12,7 @@ from pref_assets.features import Store
 from pref_assets.home import Home
 from pref_assets.pairs.schema import (
     COMPLETIONS,
+    CRITIQUES,
     MESSAGES,
     ONLINE_SAMPLES,
     PAIRS,
@@ -31,12 +32,19 @@ from pref_assets.resources.tracking import TrackedRun, Tracking
 from pref_assets.scoring.reward.items import completion_items
 from pref_assets.settings import digest
 from pref_assets.tables import Versioned
-from pref_assets.training import CheckpointConfig, PolicyCheckpoint, ReferenceLogps, RewardModelCheckpoint
+from pref_assets.training import (
+    CheckpointConfig,
+    CritiqueRewardCheckpoint,
+    PolicyCheckpoint,
+    ReferenceLogps,
+    RewardModelCheckpoint,
+)
 from pref_assets.training.checkpoint import METRICS, Manifest, Origin, Pinned, checkpoint_folder, read_manifest
-from pref_assets.training.data import training_rows
+from pref_assets.training.critique_reward import critique_texts
+from pref_assets.training.data import ScoreColumn, TextSource, training_rows
 from pref_assets.training.errors import TrainingDataError
 from pref_assets.training.job import Job
-from pref_assets.training.jobs import policy_job, reward_model_job
+from pref_assets.training.jobs import critique_reward_job, policy_job, reward_model_job
 from pref_assets.training.online.rows import online_reference, online_rows
 from pref_assets.training.online.updates import UpdateConfig
 from pref_assets.training.reference import reference_rows
@@ -46,7 +54,7 @@ _TABLES = {"pairs": PAIRS, "prompts": PROMPTS, "completions": COMPLETIONS}
 SAMPLES = "samples"
 """Input of a policy that learns from samples."""
 _VERSIONED = dg.PythonObjectDagsterType(Versioned)
-_STEP_SERIES = ("loss", "rewards/accuracies", "rewards/margins", "accuracy", "margin")
+_STEP_SERIES = ("loss", "rewards/accuracies", "rewards/margins", "accuracy", "margin", "bt_loss", "critique_loss")
 _RUN_SERIES = ("steps", "seconds", "tokens_per_second", "peak_rss_mib", "peak_cuda_mib")
 
 
@@ -171,14 +179,18 @@ def _checkpoint(spec: PipelineSpec, name: str, settings: CheckpointConfig) -> dg
     bases = [policy.base] if policy and not (policy.objective.reference_free or policy.samples) else []
     scores = spec.needs(settings, "scores")
     earlier = spec.earlier(settings)
-    columns = (settings.objective if isinstance(settings, PolicyCheckpoint) else settings).score_columns()
-    samples = {}
+    columns, critiques = _score_columns(settings), spec.needs(settings, "critiques")
+    versioned = {}
     if policy and policy.samples:
         key = asset_key(spec.name, "samples", policy.samples)
-        samples[SAMPLES] = dg.AssetIn(key=key, dagster_type=_VERSIONED)
+        versioned[SAMPLES] = dg.AssetIn(key=key, dagster_type=_VERSIONED)
+    for each in critiques:
+        key = asset_key(spec.name, "critiques", each)
+        versioned[CRITIQUES.name] = dg.AssetIn(key=key, dagster_type=_VERSIONED)
     what = "A policy aligned" if policy else "A reward model fine-tuned"
     read = [f"subset `{settings.subset}`, its pairs and texts", *(f"reference_logps `{b}`" for b in bases)]
     read += [f"samples `{policy.samples}`"] if policy and policy.samples else []
+    read += [f"critiques `{each}`" for each in critiques]
     read += [f"scores `{each}`" for each in scores] + [f"checkpoint `{each}`" for each in earlier]
 
     @dg.asset(
@@ -201,7 +213,7 @@ def _checkpoint(spec: PipelineSpec, name: str, settings: CheckpointConfig) -> dg
             **named_inputs(spec.name, "reference_logps", bases),
             **named_inputs(spec.name, "scores", scores),
             **named_inputs(spec.name, "checkpoints", earlier),
-            **samples,
+            **versioned,
         },
         io_manager_key=FOLDER_IO,
         pool=GPU_POOL,
@@ -223,6 +235,9 @@ def _checkpoint(spec: PipelineSpec, name: str, settings: CheckpointConfig) -> dg
         scored, folders = taken(inputs, "scores"), taken(inputs, "checkpoints")
         origins = {each: Origin(name=each, version=folder.version) for each, folder in folders.items()}
         drawn: Versioned | None = inputs.get(SAMPLES)
+        said: Versioned | None = inputs.get(CRITIQUES.name)
+        if said is not None:
+            pins[CRITIQUES.name] = _pin([spec.name, "critiques", critiques[0]], said)
         if drawn is not None and policy and policy.update:
             pins[ONLINE_SAMPLES.name] = _pin([spec.name, "samples", str(policy.samples)], drawn)
             rows = _learned(name, policy.update, drawn, prompts)
@@ -235,13 +250,16 @@ def _checkpoint(spec: PipelineSpec, name: str, settings: CheckpointConfig) -> dg
                 columns=columns,
                 scores=scored,
                 stage=policy.stage if policy else None,
-                texts=policy.objective.texts if policy else None,
+                texts=_texts(settings, said),
             )
         if policy and policy.stage is not None:
             _check_stages(name, settings.subset, spec.stages_of(name), subset.rows)
         if isinstance(settings, RewardModelCheckpoint):
             start = origins.get(settings.start or "")
             job = reward_model_job(home.root, spec.name, name, settings, rows, pin, pins, start)
+        elif isinstance(settings, CritiqueRewardCheckpoint):
+            start = origins.get(settings.start or "")
+            job = critique_reward_job(home.root, spec.name, name, settings, rows, pin, pins, start)
         else:
             reference = spec.reference_logps[settings.base]
             logps = taken(inputs, "reference_logps").get(settings.base, REFERENCE_LOGPS.empty())
@@ -259,6 +277,20 @@ def _checkpoint(spec: PipelineSpec, name: str, settings: CheckpointConfig) -> dg
         )
 
     return checkpoint
+
+
+def _score_columns(settings: CheckpointConfig) -> dict[str, ScoreColumn]:
+    """Numbers of pairs that the loss reads from score tables."""
+    if isinstance(settings, CritiqueRewardCheckpoint):
+        return {}
+    return (settings.objective if isinstance(settings, PolicyCheckpoint) else settings).score_columns()
+
+
+def _texts(settings: CheckpointConfig, critiques: Versioned | None) -> TextSource | None:
+    """What makes the texts of pairs that the loss reads."""
+    if isinstance(settings, PolicyCheckpoint):
+        return settings.objective.texts
+    return None if critiques is None else critique_texts(critiques.rows.collect())
 
 
 def _learned(name: str, update: UpdateConfig, drawn: Versioned, prompts: Versioned) -> pl.DataFrame:
