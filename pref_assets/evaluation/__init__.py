@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from pref_assets.evaluation.arena import Arena
-from pref_assets.evaluation.benches import RewardBench
+from pref_assets.evaluation.benches import MMRLHFBench, RewardBench
 from pref_assets.evaluation.best_of_n import BestOfN
 from pref_assets.evaluation.calibration import Calibration
 from pref_assets.evaluation.divergence import Divergence
@@ -28,6 +28,7 @@ EvaluationConfig = Annotated[
     | StyleBias
     | Calibration
     | RewardBench
+    | MMRLHFBench
     | Probe
     | RankingAccuracy
     | Verifier
@@ -48,6 +49,7 @@ __all__ = [
     "Diversity",
     "EvaluationConfig",
     "LengthBias",
+    "MMRLHFBench",
     "Probe",
     "RankingAccuracy",
     "RewardAccuracy",

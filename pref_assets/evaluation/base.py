@@ -173,23 +173,25 @@ def evaluate(config: Evaluation, inputs: Inputs, home: Home, run: Callable[[Job]
         home: where the store and the task's inputs live.
         run: runs a job where heavy work runs; not called without checkpoints.
     """
-    if inputs.checkpoints:
-        tables = config.tables(inputs)
-        files = {name: str(_write_once(frame, home)) for name, frame in tables.items()}
-        params = {
-            "checkpoints": [each.dump() for each in inputs.checkpoints],
-            "others": {name: each.dump() for name, each in sorted(inputs.others.items())},
-        }
-        run(
-            Job(
-                task=config.task,
-                home=str(home.root),
-                config=config.model_dump(mode="json"),
-                inputs=files,
-                params=params,
+    # Images that a bench brings are stored in, and read from, this home.
+    with home.current():
+        if inputs.checkpoints:
+            tables = config.tables(inputs)
+            files = {name: str(_write_once(frame, home)) for name, frame in tables.items()}
+            params = {
+                "checkpoints": [each.dump() for each in inputs.checkpoints],
+                "others": {name: each.dump() for name, each in sorted(inputs.others.items())},
+            }
+            run(
+                Job(
+                    task=config.task,
+                    home=str(home.root),
+                    config=config.model_dump(mode="json"),
+                    inputs=files,
+                    params=params,
+                )
             )
-        )
-    return config.rows(inputs, home)
+        return config.rows(inputs, home)
 
 
 def _write_once(frame: pl.DataFrame, home: Home) -> Path:

@@ -8,6 +8,8 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
+from pref_assets.evaluation import MMRLHFBench
+from pref_assets.evaluation.benches.mm_rlhf import SEEN
 from pref_assets.home import Home
 from pref_assets.pairs.schema import ONLINE_SAMPLES
 from pref_assets.pipeline.claims import ITSELF, Checks, Claim, Frames, check, height, verdict
@@ -51,7 +53,9 @@ def training_checks(spec: PipelineSpec) -> Checks:
         found.append(_sound_checkpoint(spec, name))
         if spec.checkpoints[name].type == "reward_model":
             found.append(_batching_changes_nothing(spec, name))
-    found += [check(asset_key(spec.name, "evaluations", n), [_values_in_intervals()]) for n in spec.evaluations]
+    for name, evaluation in spec.evaluations.items():
+        unseen = [_bench_is_unseen()] if isinstance(evaluation, MMRLHFBench) else []
+        found.append(check(asset_key(spec.name, "evaluations", name), [_values_in_intervals(), *unseen]))
     return found
 
 
@@ -290,6 +294,15 @@ def spread_over_lengths(prompts: pl.DataFrame, completions: pl.DataFrame, n: int
     ordered = texts.sort(pl.col("text").str.len_chars(), "id")
     step = max(1, (ordered.height - 1) // max(1, n - 1))
     return ordered.gather_every(step).head(n)
+
+
+def _bench_is_unseen() -> Claim:
+    def judge(frames: Frames) -> dg.AssetCheckResult:
+        rows = frames[ITSELF].filter(pl.col("metric").is_in(SEEN))
+        return verdict(rows.filter(pl.col("value") > 0), height(rows))
+
+    text = "No measured checkpoint trained on a prompt or an image that it is measured on."
+    return Claim("bench_is_unseen", text, judge, blocking=False)
 
 
 def _values_in_intervals() -> Claim:

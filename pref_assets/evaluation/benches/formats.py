@@ -74,6 +74,11 @@ def read_bench(location: str, kind: Format, subsets: Sequence[str] | None = None
     return pl.DataFrame(found, schema=BENCH, orient="row")
 
 
+def bench_rows(location: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each row of any bench with its place (file and row). Raises as ``read_bench`` does."""
+    return ((where, row) for where, _, row in _rows(location))
+
+
 def _answers(number: int, row: _Row) -> Iterator[tuple[Any, ...]]:
     asked = prompt_id(row.prompt)
     for side, texts in ((CHOSEN, row.chosen), (REJECTED, row.rejected)):
