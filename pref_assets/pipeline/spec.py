@@ -14,7 +14,7 @@ from pref_assets.pairs.readers import SourceConfig
 from pref_assets.pipeline.curricula import Curriculum
 from pref_assets.pipeline.online import Online
 from pref_assets.proving.real import Trials
-from pref_assets.scoring import MeasuredScorer, ScorerConfig
+from pref_assets.scoring import Measured, ScorerConfig
 from pref_assets.selection import SelectorConfig
 from pref_assets.settings import Settings
 from pref_assets.synthesis.critiques import CritiqueConfig
@@ -113,10 +113,10 @@ class PipelineSpec(Settings):
     def waits(self, settings: Settings) -> bool:
         """Whether an entry waits for a job, as training does: it is measured by a model or a server, or reads what
         is."""
-        if isinstance(settings, MeasuredScorer):
+        if isinstance(settings, Measured):
             return True
         read = self.reads(settings)
-        stages = ("embeddings", "clusters", "scores")
+        stages = ("critiques", "embeddings", "clusters", "scores")
         inner = [getattr(self, stage)[name] for stage in stages for name in read[stage]]
         return bool(read["checkpoints"] or read["reference_logps"]) or any(self.waits(each) for each in inner)
 

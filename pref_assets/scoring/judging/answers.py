@@ -5,10 +5,13 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import polars as pl
 
+from pref_assets.home import Home
+from pref_assets.pairs.media import MediaStore
 from pref_assets.pairs.schema import MESSAGES, content_id
 from pref_assets.scoring.base import Write
 from pref_assets.scoring.judging.client import Answer, Client, Messages, ServerError
 from pref_assets.scoring.judging.endpoint import Asking, Endpoint
+from pref_assets.scoring.judging.pictures import wire
 from pref_assets.training.job import Reporter
 
 ANSWERS = "answers"
@@ -40,7 +43,7 @@ def ask_all(
     endpoint: Endpoint, asking: Asking, items: pl.DataFrame, write: Write, report: Reporter
 ) -> dict[str, float]:
     """Asks every question (``QUESTIONS``) and hands the answers to ``write`` as (id, answer, finish, prompt_tokens,
-    completion_tokens).
+    completion_tokens). Images in questions are those of the current home.
 
     Returns:
         ``requests``, ``retries``, ``prompt_tokens``, ``completion_tokens`` and ``cost``.
@@ -48,12 +51,17 @@ def ask_all(
     Raises:
         ServerError: a question had no answer after all retries, was refused, or ``max_cost`` is spent. The message
             names the endpoint and how many questions are left; the answers so far were written.
+        SightError: an image of a question is not there or cannot be opened.
     """
-    done = 0
+    done, media = 0, MediaStore(Home.default().media)
+
+    def ask(messages: Messages, draw: int) -> Answer:
+        return client.ask(wire(messages, media), draw)
+
     with Client(endpoint, asking) as client, ThreadPoolExecutor(endpoint.concurrency) as threads:
         for chunk in items.iter_slices(endpoint.concurrency * ROUNDS):
             futures = {
-                id_: threads.submit(client.ask, messages, draw)
+                id_: threads.submit(ask, messages, draw)
                 for id_, messages, draw in chunk.select("id", "messages", "draw").iter_rows()
             }
             wait(futures.values())

@@ -15,7 +15,7 @@ from pref_assets.scoring.judging.endpoint import Asking, Endpoint
 if TYPE_CHECKING:
     import httpx
 
-Messages = Sequence[Mapping[str, str]]
+Messages = Sequence[Mapping[str, Any]]
 AGAIN = frozenset({408, 425, 429})
 """Statuses below 500 after which the same request may succeed."""
 SHOWN = 300

@@ -4,8 +4,9 @@ from typing import Annotated
 
 from pydantic import Field
 
+from pref_assets.synthesis.critiques.expanded import ExpandedCritiques
 from pref_assets.synthesis.critiques.human import HumanCritiques
 from pref_assets.synthesis.critiques.template import TemplateCritiques
 
-CritiqueConfig = Annotated[HumanCritiques | TemplateCritiques, Field(discriminator="type")]
+CritiqueConfig = Annotated[HumanCritiques | TemplateCritiques | ExpandedCritiques, Field(discriminator="type")]
 """Every kind of critique, by ``type``."""
