@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import io
 import posixpath
 import re
 import zipfile
@@ -11,7 +10,9 @@ from functools import cached_property
 from pathlib import Path
 
 from pref_assets.models.reference import PACKAGE, package_path
-from pref_assets.pairs.media import MEDIA, MediaStore
+from pref_assets.pairs.decoding import checked, too_many_bytes
+from pref_assets.pairs.image_limits import ImageLimits
+from pref_assets.pairs.media import MEDIA, MediaError, MediaStore
 from pref_assets.pairs.readers.record import BadRowError
 
 _DIGITS = re.compile(r"(\d+)")
@@ -28,13 +29,14 @@ class Images:
     """Turns the names of images into ``media://`` uris, each file read and checked once.
 
     Names are relative to the folder or to the archive's root, or absolute inside the folder; the name of a folder
-    stands for the images in it, the frames of a video in the order of their numbers. ``data:`` uris are decoded,
-    ``media://`` uris and web addresses stay what they are.
+    stands for the images in it, the frames of a video in the order of their numbers. ``data:`` uris are decoded, bytes
+    that a row brought (``media://``) are checked like files, and web addresses stay what they are.
     """
 
-    def __init__(self, location: str | None, media: MediaStore) -> None:
+    def __init__(self, location: str | None, media: MediaStore, limits: ImageLimits | None = None) -> None:
         """Raises ``ImagesError`` when the location does not exist."""
         self._media = media
+        self._limits = limits or ImageLimits()
         self._location = location
         self._found: dict[str, list[str]] = {}
         self._archive: zipfile.ZipFile | None = None
@@ -50,18 +52,49 @@ class Images:
             raise ImagesError(f"{location}: no folder or zip archive of images (looked at {root.absolute()})")
 
     def stored(self, names: Sequence[str]) -> list[str]:
-        """The uris of a row's images. Raises ``BadRowError`` with ``missing_image`` or ``broken_image``."""
+        """The uris of a row's images.
+
+        Raises:
+            BadRowError: ``missing_image``, ``no_frames``, ``no_image`` where one is required, or what
+                `decoding.checked` refuses an image for.
+        """
+        if self._limits.required and not names:
+            raise BadRowError("no_image", "the row brings no image, and `image_limits` says `required`")
         return [uri for name in names for uri in self._found.get(name) or self._store(name)]
 
     def _store(self, name: str) -> list[str]:
         if name.startswith(_DATA):
-            return [self._media.put(_checked(_decoded(name), name[:40]))]
-        if self._location is None or name.startswith((MEDIA, *_ELSEWHERE)):
+            return self._put(_decoded(name), name[:40])
+        if name.startswith(MEDIA):
+            uris = self._put(self._brought(name), name)
+        elif self._location is None or name.startswith(_ELSEWHERE):
             return [name]
-        plain = self._inside(name)
-        uris = [self._media.put(_checked(self._read(each), each)) for each in self._frames(plain) or [plain]]
+        else:
+            plain = self._inside(name)
+            frames = self._frames(plain)
+            if not frames and self._is_folder(plain):
+                raise BadRowError("no_frames", f"folder {name!r} in {self._location} holds no images")
+            wanted = [frames[place] for place in self._limits.sampled(len(frames))] or [plain]
+            uris = [uri for each in wanted for uri in self._put(self._read(each), each)]
         self._found[name] = uris
         return uris
+
+    def _put(self, data: bytes, name: str) -> list[str]:
+        return [self._media.put(each) for each in checked(data, name, self._limits)]
+
+    def _brought(self, uri: str) -> bytes:
+        try:
+            return self._media.path(uri).read_bytes()
+        except MediaError as error:
+            raise BadRowError("missing_image", str(error)) from error
+
+    def _is_folder(self, name: str) -> bool:
+        if name == ".":
+            return False
+        if self._archive is not None:
+            return any(each.startswith(f"{name}/") for each in self._archive.namelist())
+        assert self._folder is not None
+        return (self._folder / name).is_dir()
 
     def _frames(self, name: str) -> list[str]:
         """The files in the folder of this name; none where it is no folder, or the root itself."""
@@ -87,6 +120,9 @@ class Images:
     def _read(self, name: str) -> bytes:
         """The bytes of a file by its name relative to the root."""
         try:
+            size = self._size(name)
+            if size > self._limits.max_bytes:
+                raise too_many_bytes(name, size, self._limits)
             if self._archive is not None:
                 return self._archive.read(name)
             assert self._folder is not None
@@ -95,6 +131,13 @@ class Images:
             raise BadRowError("missing_image", f"image {name!r} is not in {self._location}") from None
         except _READ_ERRORS as error:
             raise BadRowError("broken_image", f"image {name!r} in {self._location} cannot be read ({error})") from error
+
+    def _size(self, name: str) -> int:
+        """Bytes of a file, unpacked; an archive is not read beyond what its directory says."""
+        if self._archive is not None:
+            return self._archive.getinfo(name).file_size
+        assert self._folder is not None
+        return (self._folder / name).stat().st_size
 
     def _inside(self, name: str) -> str:
         """The name relative to the root. Raises ``missing_image`` for one that leads out of it."""
@@ -120,19 +163,3 @@ def _decoded(uri: str) -> bytes:
         return base64.b64decode(body, validate=True)
     except binascii.Error as error:
         raise BadRowError("broken_image", f"image `{head[:40]}…` is no base64 data ({error})") from error
-
-
-def _checked(data: bytes, name: str) -> bytes:
-    """The bytes of an image that can be decoded whole. Raises ``broken_image``."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            # A JPEG is decoded at an eighth of its size, which still reads all of it.
-            image.draft(None, (1, 1))
-            image.load()
-    except UnidentifiedImageError:
-        raise BadRowError("broken_image", f"image {name!r} is no image that can be read ({len(data)} bytes)") from None
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise BadRowError("broken_image", f"image {name!r} is damaged ({error})") from error
-    return data

@@ -20,8 +20,12 @@ _MAGIC = (
     (b"fLaC", "flac"),
     (b"ID3", "mp3"),
     (b"%PDF", "pdf"),
+    (b"FLV\x01", "flv"),
+    (b"\x00\x00\x01\xba", "mpg"),
 )
 _RIFF = {b"WEBP": "webp", b"WAVE": "wav", b"AVI ": "avi"}
+_BRANDS = {b"avif": "avif", b"avis": "avif", b"heic": "heic", b"heix": "heic", b"mif1": "heic"}
+"""Images in the container that MP4 has, by the brand in its first box."""
 
 
 class MediaError(FileNotFoundError):
@@ -63,4 +67,4 @@ def suffix(data: bytes) -> str:
             return name
     if data[:4] == b"RIFF":
         return _RIFF.get(data[8:12], "bin")
-    return "mp4" if data[4:8] == b"ftyp" else "bin"
+    return _BRANDS.get(data[8:12], "mp4") if data[4:8] == b"ftyp" else "bin"

@@ -57,14 +57,23 @@ def test_a_video_is_its_frames_in_the_order_of_their_numbers(
 
 
 @pytest.mark.parametrize("kind", ["folder", "archive"])
-@pytest.mark.parametrize("name", ["video/v2", "video", ".", "..", "video/v1/frame_3.png"])
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("video/v2", "missing_image"),
+        ("video", "no_frames"),
+        (".", "missing_image"),
+        ("..", "missing_image"),
+        ("video/v1/frame_3.png", "missing_image"),
+    ],
+)
 def test_a_folder_without_images_is_missing(
-    kind: str, name: str, tmp_path: Path, request: pytest.FixtureRequest
+    kind: str, name: str, code: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     images = Images(str(request.getfixturevalue(kind)), MediaStore(tmp_path / "store"))
     with pytest.raises(BadRowError) as caught:
         images.stored([name])
-    assert caught.value.code == "missing_image"
+    assert caught.value.code == code
 
 
 def test_a_broken_frame_is_named(folder: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import polars as pl
 from pydantic import Field
 
+from pref_assets.pairs.image_limits import ImageLimits
 from pref_assets.pairs.images import Images
 from pref_assets.pairs.media import MediaStore
 from pref_assets.pairs.readers.frames import RecordFrames
@@ -59,6 +60,8 @@ class Source(Settings):
     image_folder: str | None = None
     """Folder or zip archive of the images which rows name; each is then stored by content, and a row whose image is
     missing or damaged goes to quarantine. Without it, the names of images stay as the rows have them."""
+    image_limits: ImageLimits = ImageLimits()
+    """Which images are taken, and how many frames of a video."""
     limits: ReadingLimits = ReadingLimits()
     """What is too much for a row or an archive."""
 
@@ -108,7 +111,7 @@ class Source(Settings):
     def read_each(self, frames: Iterable[pl.DataFrame], media: MediaStore | None = None) -> Iterator[Records]:
         """``read`` for the frames of a batch one after the other; what lies beside the rows is loaded once."""
         read_row = self.opened()
-        images = Images(self.image_folder, media) if media is not None else None
+        images = Images(self.image_folder, media, self.image_limits) if media is not None else None
         for raw in frames:
             yield self._read(raw, read_row, images)
 

@@ -12,6 +12,7 @@ from pref_assets.pairs.readers.record import (
     Turn,
     Vote,
     check_answer,
+    image,
     messages,
     number,
     text,
@@ -207,11 +208,11 @@ def _number(source: str | None, scope: Scope, path: str) -> float | None:
 
 
 def names_of(source: str | None, scope: Scope, path: str) -> list[str]:
-    """The names an expression gives, one or a list; none without an expression."""
+    """The images an expression gives, one or a list, by name or as ``datasets`` has them."""
     value = [] if source is None else evaluate(source, scope, path)
-    names = [value] if isinstance(value, str) else value
-    if names is None:
+    if value is None:
         return []
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise wrong_type(path, names, "a name or a list of names")
-    return names
+    names = value if isinstance(value, list) else [value]
+    if not all(isinstance(name, (str, dict)) for name in names):
+        raise wrong_type(path, value, "a name or a list of names")
+    return [image(name, path) for name in names]

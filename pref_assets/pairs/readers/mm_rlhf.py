@@ -103,7 +103,7 @@ class MmRlhfSource(Source):
     tie_writer: str = Field(default="annotator", min_length=1)
     """Model of these two answers."""
     media: tuple[str, ...] = Field(default=("image", "video"), min_length=1)
-    """Fields of the image or video; one of them holds a location."""
+    """Fields of the image or video; one of them holds a location, or a list of them."""
     annotator: str = Field(default=UNKNOWN_ANNOTATOR, min_length=1)
     """Who judged; the release names nobody."""
     dimension: str = Field(default=OVERALL, min_length=1)
@@ -129,13 +129,14 @@ class MmRlhfSource(Source):
         named = [name for name in self.media if row.get(name)]
         if len(named) != 1:
             raise BadRowError("missing_field", f"one of the fields {', '.join(self.media)} must name a file")
-        return [image(row[named[0]], named[0])]
+        field, value = named[0], row[named[0]]
+        return [image(each, field) for each in (value if isinstance(value, list) else [value])]
 
     def _start(self, record: Record) -> dict[str, Any]:
         """The metadata as the beginning of a row, with the image where they do not name it."""
         row = dict(record.metadata or {})
         if record.images and not any(row.get(name) for name in self.media):
-            row[self.media[0]] = record.images[0]
+            row[self.media[0]] = record.images[0] if len(record.images) == 1 else list(record.images)
         return row
 
     def _rated(self, row: dict[str, Any]) -> Record:
