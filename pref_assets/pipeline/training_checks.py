@@ -105,15 +105,19 @@ def _held_out_stays_out(spec: PipelineSpec) -> Claim:
 
 def _budget_is_exact(spec: PipelineSpec, settings: SelectorConfig, budget: Budget) -> Claim:
     may_stop_short = getattr(settings, "fill", True) is False
+    unit = getattr(settings, "unit", "pairs")
+    counted = pl.col("prompt_id" if unit == "prompts" else "pair_id").n_unique()
 
     def judge(frames: Frames) -> dg.AssetCheckResult:
-        wanted = budget.resolve(height(frames["pairs"].filter(pl.col("split") == "train")))
-        kept = height(frames[ITSELF].filter("selected"))
+        train = frames["pairs"].filter(pl.col("split") == "train")
+        wanted = budget.resolve(train.select(counted).collect().item())
+        selected = train.join(frames[ITSELF].filter("selected").select("pair_id"), on="pair_id", how="semi")
+        kept = selected.select(counted).collect().item()
         passed = kept <= wanted if may_stop_short else kept == wanted
         return dg.AssetCheckResult(passed=passed, metadata=bounded(series({"selected": kept, "budget": wanted})))
 
     claim = "at most" if may_stop_short else "exactly"
-    text = f"The subset holds {claim} {budget.text()} of the train pairs."
+    text = f"The subset holds {claim} {budget.text()} of the train {unit}."
     return Claim("budget_is_exact", text, judge, _pairs(spec))
 
 

@@ -149,7 +149,8 @@ def budgeted(settings: Selector, budgets: list[Budget], seed: int, candidates: i
     if not takes_one or getattr(inner, "budget", None) is None:
         yield OWN, seeded
     for budget in budgets if takes_one else ():
-        counted = budget if budget.tokens is not None else Budget(count=budget.resolve(candidates))
+        as_it_is = budget.tokens is not None or getattr(inner, "unit", "pairs") != "pairs"
+        counted = budget if as_it_is else Budget(count=budget.resolve(candidates))
         limited = inner.model_copy(update={"budget": counted})
         if isinstance(seeded, Sequence):
             yield str(budget.text()), seeded.model_copy(update={"steps": [*seeded.steps[:-1], limited]})

@@ -47,3 +47,18 @@ def largest_remainder(names: Sequence[str], weights: NDArray[np.float64], total:
     order = np.lexsort((seeded_hash(names, seed, "remainder").to_numpy(), -np.round(exact - parts, 9)))
     parts[order[: total - int(parts.sum())]] += 1
     return parts
+
+
+def smallest_n(sizes: Counts, target: int) -> int:
+    """The smallest N with sum of min(size, N) >= ``target``: what every group gives, the small ones all they have. The
+    largest size where groups hold fewer than ``target`` together. O(g log g)."""
+    if target <= 0 or not len(sizes):
+        return 0
+    ordered = np.sort(sizes)
+    # With N = ordered[i], groups up to i give all and the others N each.
+    given = np.cumsum(ordered) + ordered * np.arange(len(ordered) - 1, -1, -1)
+    place = int(np.searchsorted(given, target))
+    if place == len(ordered):
+        return int(ordered[-1])
+    below = int(ordered[:place].sum())
+    return -(-(target - below) // (len(ordered) - place))

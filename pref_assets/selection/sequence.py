@@ -37,7 +37,10 @@ class Sequence(Selector):
     @property
     def budget(self) -> Budget | None:
         """What the whole keeps of the pool, where the steps say so by themselves: the count of the last step, or its
-        share of what the shares and counts before it leave. None where it depends on the data, or counts tokens."""
+        share of what the shares and counts before it leave. None where it depends on the data, or counts tokens or
+        prompts."""
+        if any(getattr(step, "unit", "pairs") != "pairs" for step in self.steps):
+            return None
         budgets: list[Budget | None] = [getattr(step, "budget", None) for step in self.steps]
         sizes = [each for each in budgets if each is not None and each.tokens is None]
         if len(sizes) == len(budgets) and not any(_may_stop_short(step) for step in self.steps[:-1]):
