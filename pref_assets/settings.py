@@ -38,6 +38,7 @@ class Ref:
 
 
 EmbeddingsName = Annotated[str, Ref("embeddings")]
+CountedName = Annotated[str, Ref("embeddings", but="image", hint="only texts have tokens to count")]
 ClustersName = Annotated[str, Ref("clusters")]
 EnsembleName = Annotated[str, Ref("reward_models", only="bradley_terry", hint="`reward_head` scores with every other")]
 HeadName = Annotated[str, Ref("reward_models", but="bradley_terry", hint="`reward_ensemble` scores with that")]

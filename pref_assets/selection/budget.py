@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, mo
 
 from pref_assets.pool import Pool
 from pref_assets.selection.base import Selector
-from pref_assets.settings import EmbeddingsName
+from pref_assets.settings import CountedName
 
 _TOKENS = " tokens"
 _FACTORS = {"k": 1_000, "M": 1_000_000}
@@ -134,7 +134,7 @@ class Budgeted(Selector):
 
     budget: BudgetField
     """How much to keep: `96` pairs, `25%` of the train pairs, or `200k tokens`."""
-    counted_by: EmbeddingsName | None = Field(default=None)
+    counted_by: CountedName | None = Field(default=None)
     """Embeddings whose token counts (prompt and answer, both answers of a pair) a budget in tokens uses."""
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 from pref_assets.pool import Pool, seeded_hash
 from pref_assets.selection.base import Selector, decide
 from pref_assets.selection.budget import Budgeted, BudgetField
-from pref_assets.settings import EmbeddingsName
+from pref_assets.settings import CountedName
 
 
 class Cleaner(Selector):
@@ -14,7 +14,7 @@ class Cleaner(Selector):
 
     budget: BudgetField | None = None
     """How much to keep: a random sample of what is clean, comparable with `random`. All of it if left out."""
-    counted_by: EmbeddingsName | None = Field(default=None)
+    counted_by: CountedName | None = Field(default=None)
     """Embeddings whose token counts (prompt and answer, both answers of a pair) a budget in tokens uses."""
 
     @model_validator(mode="after")

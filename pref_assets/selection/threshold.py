@@ -11,7 +11,7 @@ from pref_assets.selection.base import Selector, decide
 from pref_assets.selection.budget import BudgetField
 from pref_assets.selection.eligible import draw_of, drawn, take_eligible
 from pref_assets.selection.values import candidate_values
-from pref_assets.settings import EmbeddingsName, ScoresName
+from pref_assets.settings import CountedName, ScoresName
 
 
 class Threshold(Selector):
@@ -32,7 +32,7 @@ class Threshold(Selector):
     """Largest value that passes; no upper limit if left out."""
     budget: BudgetField | None = None
     """How much to keep of what passes, as a share of all train pairs, a count or tokens; everything if left out."""
-    counted_by: EmbeddingsName | None = None
+    counted_by: CountedName | None = None
     """Embeddings whose token counts a budget in tokens uses."""
 
     @model_validator(mode="after")

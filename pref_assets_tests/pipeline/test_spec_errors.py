@@ -130,6 +130,15 @@ def test_an_error_says_where_and_what_is_allowed(old: str, new: str, expected: s
     assert any(line.startswith(expected) for line in found), found
 
 
+def test_images_have_no_tokens_to_count() -> None:
+    text = GOOD.replace("random, budget: 25%", "random, budget: 25%, counted_by: minilm")
+    assert not errors(text)
+    assert errors(text.replace("{type: sentence_transformer}", "{type: image, model: org/clip}")) == [
+        "defs.yaml:13: subsets.random_25.counted_by: 'minilm' is a image, this takes any but a image; known: none; "
+        "only texts have tokens to count"
+    ]
+
+
 def test_all_errors_of_a_file_come_at_once_in_the_order_of_its_lines() -> None:
     text = GOOD.replace("threshold: 0.9", "threshold: 3").replace("subset: random_25", "subset: randm_25")
     text = text.replace("  name: small\n", "")
