@@ -73,6 +73,19 @@ def _hub_folder(reference: str) -> Path:
         ) from error
 
 
+def _config(folder: Path, reference: str) -> Any:
+    import transformers
+
+    try:
+        return transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except ValueError as error:
+        raise ValueError(
+            f"{reference}: transformers {transformers.__version__} has no architecture for it, and code that a "
+            "repository brings is not run. Use a conversion that transformers knows (such repositories often end in "
+            f"`-hf`), or a newer transformers. It said: {error}"
+        ) from error
+
+
 def load_tokenizer(reference: str) -> Any:
     """The tokenizer, with a pad token (the end token where the model has none of its own)."""
     from transformers import AutoTokenizer
@@ -84,11 +97,14 @@ def load_tokenizer(reference: str) -> Any:
 
 
 def load_reader(reference: str) -> Any:
-    """What turns conversations into tokens: the tokenizer, or the `Sight` of a model that sees."""
-    from transformers import AutoConfig
+    """What turns conversations into tokens: the tokenizer, or the `Sight` of a model that sees.
 
+    Raises:
+        ModelNotFoundError: the model is not there.
+        ValueError: the model is of no architecture that transformers knows, or its processor cannot be built.
+    """
     folder = _folder(reference, tokenizer_only=True)
-    if (folder / "config.json").exists() and sees(AutoConfig.from_pretrained(folder)):
+    if (folder / "config.json").exists() and sees(_config(folder, reference)):
         return load_sight(str(folder), MediaStore(Home.default().media))
     return load_tokenizer(reference)
 
@@ -112,11 +128,11 @@ def load_causal_lm(reference: str, device: str | None = None, dtype: str | None 
     By default bfloat16 on CUDA; float32 on a CPU, where bfloat16 arithmetic is some seventy times slower.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
     device = device or pick_device()
     kind = getattr(torch, dtype or ("bfloat16" if device.startswith("cuda") else "float32"))
     folder = _folder(reference, tokenizer_only=False)
-    family = AutoModelForImageTextToText if sees(AutoConfig.from_pretrained(folder)) else AutoModelForCausalLM
-    model = family.from_pretrained(folder, dtype=kind)
+    family = AutoModelForImageTextToText if sees(_config(folder, reference)) else AutoModelForCausalLM
+    model = family.from_pretrained(folder, dtype=kind, trust_remote_code=False)
     return model.to(device).eval()

@@ -1,8 +1,10 @@
 """Models that see: a processor turns images into tensors and their places in a prompt into tokens, in any family."""
 
+import shutil
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pref_assets.pairs.media import MEDIA, MediaStore
@@ -16,6 +18,17 @@ Conversation = Sequence[Mapping[str, str]]
 CACHE_BYTES = 256 * 2**20
 """Tensors of images that are kept, so that an image is opened once an epoch at most where they fit."""
 _IDS = ("input_ids", "attention_mask")
+PROCESSOR_FILES = (
+    "*processor_config.json",
+    "chat_template.*",
+    "tokenizer*.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+    "*.model",
+)
+"""Files of a repository that say how text and images are read."""
 
 
 class SightError(ValueError):
@@ -29,8 +42,10 @@ class Sight:
     processor of videos is needed; images are prepared with Pillow, the same on every machine.
     """
 
-    def __init__(self, processor: Any, media: MediaStore) -> None:
+    def __init__(self, processor: Any, media: MediaStore, folder: Path) -> None:
+        """``folder`` is where the processor's files are."""
         self.processor = processor
+        self._folder = folder
         self.tokenizer = processor.tokenizer
         self._media = media
         self._cache: OrderedDict[tuple[str, ...], dict[str, torch.Tensor]] = OrderedDict()
@@ -44,7 +59,10 @@ class Sight:
         """
         turns, tools = chat(messages)
         plain = [{**turn, "content": self._parts(turn.get("content"))} for turn in turns]
-        return self.processor.apply_chat_template(plain, tools=tools, tokenize=False, add_generation_prompt=ask)
+        # The tokenizer's way of rendering: some processors' own way asks their processor of videos.
+        return self.tokenizer.apply_chat_template(
+            plain, tools, chat_template=self.processor.chat_template, tokenize=False, add_generation_prompt=ask
+        )
 
     def prompt(self, text: str, uris: Sequence[str]) -> "tuple[list[int], Seen | None]":
         """Token ids of a rendered prompt, a placeholder taking as many as its image has, and the images.
@@ -76,7 +94,10 @@ class Sight:
         return open_image(uri, self._media)
 
     def save_pretrained(self, folder: Any) -> None:
-        self.processor.save_pretrained(folder)
+        """Copies the processor's files as they came, its processor of videos among them."""
+        for pattern in PROCESSOR_FILES:
+            for path in self._folder.glob(pattern):
+                shutil.copyfile(path, Path(folder) / path.name)
 
     def _parts(self, content: Any) -> list[dict[str, Any]]:
         """A content as parts, image parts without their places: what every template of these models takes."""
@@ -191,27 +212,45 @@ def _size(tensors: "Mapping[str, torch.Tensor]") -> int:
 def load_sight(folder: str, media: MediaStore) -> Sight:
     """The processor of a vision-language model, without its processor of videos.
 
+    Reads what repositories have had over the years: ``processor_config.json`` or ``preprocessor_config.json`` alone,
+    the chat template beside them, in the tokenizer, or in a ``chat_template.json``.
+
     Raises:
-        SightError: the folder has no processor that this version of transformers knows.
+        SightError: the folder has no processor that this version of transformers knows, or one that it cannot build;
+            says why.
     """
     import transformers
-    from transformers import AutoImageProcessor, AutoTokenizer
+    from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 
-    config = transformers.AutoConfig.from_pretrained(folder)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     name = PROCESSOR_MAPPING_NAMES.get(config.model_type)
     kind = getattr(transformers, name, None) if isinstance(name, str) else None
     if kind is None:
         raise SightError(f"{folder}: transformers {transformers.__version__} has no processor for {config.model_type}")
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    made = {"tokenizer": tokenizer, "image_processor": AutoImageProcessor.from_pretrained(folder, backend="pil")}
-    settings, _ = kind.get_processor_dict(folder)
-    processor = kind.from_args_and_dict([made.get(each) for each in kind.get_attributes()], settings)
-    if processor.chat_template is None:
-        processor.chat_template = tokenizer.chat_template
-    return Sight(processor, media)
+    try:
+        images = AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
+        settings, _ = kind.get_processor_dict(folder)
+        made = {"tokenizer": tokenizer, "image_processor": images}
+        parts = [made.get(each) for each in kind.get_attributes()]
+        processor = _without_videos(kind).from_args_and_dict(parts, settings)
+    except (OSError, ValueError, TypeError, AttributeError, ImportError) as error:
+        raise SightError(f"{folder}: {name} cannot be built: {error}") from error
+    template = processor.chat_template or tokenizer.chat_template
+    processor.chat_template = template["default"] if isinstance(template, dict) else template
+    return Sight(processor, media, Path(folder))
+
+
+def _without_videos(kind: Any) -> Any:
+    """The class of processors, which may lack parts: one of videos cannot even be named without torchvision."""
+
+    def check(self: Any, name: str, part: Any) -> Any:
+        return None if part is None else kind.check_argument_for_proper_class(self, name, part)
+
+    return type(kind.__name__, (kind,), {"check_argument_for_proper_class": check})
 
 
 def vision_tower(model: Any) -> Any:

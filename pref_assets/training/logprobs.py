@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pref_assets.models.vision import Seen, vision_inputs
+from pref_assets.models.vision import Seen, sees, vision_inputs
 from pref_assets.training.data import Encoded, buckets
 from pref_assets.training.errors import TrainingDataError
 
@@ -21,6 +21,9 @@ vocabulary), and their ids, (tokens,)."""
 
 SHARING_ARCHITECTURES = ("llama", "qwen2", "qwen3", "mistral", "smollm3")
 """Model types whose attention takes any mask and any position ids; each is tested against plain sequences."""
+SHARING_FAMILIES = ("llava", "llava_onevision", "smolvlm", "internvl")
+"""Families that see, around such a language model, that are tested to take both: images of a prompt are read once for
+all its completions. Others (positions in three dimensions, images seen in both directions) have a row a completion."""
 
 
 def completion_logps(
@@ -123,11 +126,13 @@ def _in_batches(
 def shares_prompts(model: Any) -> bool:
     """Whether several completions of a prompt can stand in one row of the model's input."""
     config = model.config
+    text = config.get_text_config()
     return (
-        config.model_type in SHARING_ARCHITECTURES
-        and config._attn_implementation in ("sdpa", "eager")
-        and set(getattr(config, "layer_types", None) or ["full_attention"]) == {"full_attention"}
-        and getattr(config, "sliding_window", None) is None
+        (not sees(config) or config.model_type in SHARING_FAMILIES)
+        and text.model_type in SHARING_ARCHITECTURES
+        and text._attn_implementation in ("sdpa", "eager")
+        and set(getattr(text, "layer_types", None) or ["full_attention"]) == {"full_attention"}
+        and getattr(text, "sliding_window", None) is None
     )
 
 

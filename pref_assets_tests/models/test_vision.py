@@ -1,6 +1,8 @@
 """A model that sees reads images where they stand, alone or beside prompts without any."""
 
 import io
+import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from pref_assets.home import Home
 from pref_assets.models.generation import Sampling, generate
 from pref_assets.models.loading import load_causal_lm, load_reader
 from pref_assets.models.tiny_vision import tiny_llava
-from pref_assets.models.vision import Sight
+from pref_assets.models.vision import Sight, SightError
 from pref_assets.pairs.media import MediaStore
 from pref_assets.pairs.messages import shown
 from pref_assets.training.data import Encoded, encode
@@ -115,3 +117,36 @@ def test_what_cannot_be_seen_is_said(sight: Sight, uris: list[str], tmp_path: Pa
         encoded(sight, "Look", [str(tmp_path / "broken.png")], "Nothing.")
     with pytest.raises(TrainingDataError, match="images are not cut: raise max_length"):
         encode(sight, asked("Look", uris), [{"role": "assistant", "content": "Yes"}], 20)
+
+
+def changed(llava: Path, folder: Path, file: str, **fields: object) -> Path:
+    """A copy of a model's small files, with other fields in one of them; null takes a field away."""
+    folder.mkdir()
+    for path in llava.iterdir():
+        if path.suffix != ".safetensors":
+            shutil.copyfile(path, folder / path.name)
+    content = {**json.loads((folder / file).read_text()), **fields}
+    (folder / file).write_text(json.dumps({name: each for name, each in content.items() if each is not None}))
+    return folder
+
+
+def test_the_end_token_pads_where_there_is_no_other(llava: Path, uris: list[str], tmp_path: Path):
+    reader = load_reader(str(changed(llava, tmp_path / "copy", "tokenizer_config.json", pad_token=None)))
+    assert reader.tokenizer.pad_token == reader.tokenizer.eos_token
+    assert encoded(reader, "Look", uris[:1], "Yes").seen
+
+
+def test_models_that_cannot_be_read_say_why(llava: Path, tmp_path: Path):
+    bare = changed(llava, tmp_path / "bare", "config.json")
+    (bare / "processor_config.json").unlink()
+    with pytest.raises(SightError, match="bare: LlavaProcessor cannot be built"):
+        load_reader(str(bare))
+    own = {"auto_map": {"AutoConfig": "code.OwnConfig"}, "model_type": "own_chat"}
+    with pytest.raises(ValueError, match="code that a repository brings is not run"):
+        load_reader(str(changed(llava, tmp_path / "own", "config.json", **own)))
+    (tmp_path / "own" / "code.py").write_text("raise SystemExit")
+    with pytest.raises(ValueError, match="code that a repository brings is not run"):
+        load_causal_lm(str(tmp_path / "own"))
+    # A tower alone reads no conversations.
+    with pytest.raises(SightError, match="has no processor for"):
+        load_reader(str(changed(llava, tmp_path / "odd", "config.json", model_type="janus_vision_model")))

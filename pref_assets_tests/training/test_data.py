@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pref_assets.models.loading import load_tokenizer
-from pref_assets.pairs.schema import COMPLETIONS, DECISIONS, PAIR_SCORES, PAIRS, PROMPTS
+from pref_assets.pairs.messages import shown_images
+from pref_assets.pairs.schema import COMPLETIONS, DECISIONS, MESSAGES, PAIR_SCORES, PAIRS, PROMPTS
 from pref_assets.training.data import (
     PAIR_NAMED_TEXTS,
     TRAINING_ROWS,
@@ -166,9 +167,21 @@ def test_rows_that_cannot_train_are_named():
         training_rows(decisions, pairs, prompts, completions.filter(pl.col("completion_id") != "c"))
     with pytest.raises(TrainingDataError, match=r"2 pairs cannot train: the label contradicts"):
         training_rows(decisions, pairs.with_columns(p_chosen=pl.lit(0.25)), prompts, completions)
-    shown = prompts.with_columns(images=pl.lit(["media://a.png"], dtype=pl.List(pl.String)))
-    with pytest.raises(TrainingDataError, match="the prompt has images"):
-        training_rows(decisions, pairs, shown, completions)
+
+
+def test_images_stand_in_their_prompts_and_a_model_of_text_alone_refuses_them(tokenizer):
+    decisions, pairs, prompts, completions = tables()
+    pictured = prompts.with_columns(images=pl.lit(["media://a.png"], dtype=pl.List(pl.String)))
+    row = training_rows(decisions, pairs, pictured, completions).row(0, named=True)
+    assert shown_images(row["prompt"]) == ["media://a.png"]
+    with pytest.raises(TrainingDataError, match="'user' shows an image or another part; only a model that sees can"):
+        encode(tokenizer, row["prompt"], row["chosen"], 512)
+    one_place = [{"role": "user+json", "content": '{"content":[{"type":"image"}]}'}]
+    two = pictured.with_columns(
+        messages=pl.Series([one_place], dtype=MESSAGES), images=pl.Series([["media://a.png", "media://b.png"]])
+    )
+    with pytest.raises(TrainingDataError, match="prompt q: the turns have places for 1 images, and there are 2"):
+        training_rows(decisions, pairs, two, completions)
 
 
 WITH_TOOLS = (
