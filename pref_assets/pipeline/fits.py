@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from pref_assets.pipeline.spec import SERIES, PipelineSpec
-from pref_assets.training import PolicyCheckpoint
+from pref_assets.scoring import CritiqueReward
+from pref_assets.training import CritiqueRewardCheckpoint, PolicyCheckpoint
 from pref_assets.training.data import MIN_PROMPT_TOKENS
 from pref_assets.training.objectives import SELM, PolicyGradient
 from pref_assets.training.online.sampling import OnlineSamples
@@ -21,6 +22,11 @@ def misfits(spec: PipelineSpec) -> list[Misfit]:
         if isinstance(each, PolicyCheckpoint):
             problems = (*_samples(each), *_reference(spec, each), *_start(spec, each))
             found += [_at(spec, ("checkpoints", name), field, message) for field, message in problems]
+        if isinstance(each, CritiqueRewardCheckpoint):
+            found += [_at(spec, ("checkpoints", name), field, message) for field, message in _begins(spec, each)]
+    for name, scorer in spec.scores.items():
+        if isinstance(scorer, CritiqueReward):
+            found += [_at(spec, ("scores", name), field, message) for field, message in _criticises(spec, scorer)]
     for name, drawn in spec.samples.items():
         found += [_at(spec, ("samples", name), field, message) for field, message in _answers(spec, drawn)]
     return list(dict.fromkeys(found))
@@ -101,6 +107,30 @@ def _start(spec: PipelineSpec, policy: PolicyCheckpoint) -> Iterator[tuple[str, 
             "lora",
             f"checkpoint {first!r}, where training starts, has lora {had}, and this entry {wants}; a stage goes on "
             "training the same weights",
+        )
+
+
+def _begins(spec: PipelineSpec, settings: CritiqueRewardCheckpoint) -> Iterator[tuple[str, str]]:
+    """A reward model goes on with weights of its own model."""
+    policy = spec.checkpoints.get(settings.start or "")
+    if isinstance(policy, PolicyCheckpoint) and (model := spec.reference_logps[policy.base].model) != settings.model:
+        yield (
+            "start",
+            f"checkpoint {settings.start!r} was trained on the model {model}, and this entry's is {settings.model}; "
+            "use one model",
+        )
+
+
+def _criticises(spec: PipelineSpec, scorer: CritiqueReward) -> Iterator[tuple[str, str]]:
+    """The reward is read where the checkpoint learned to put it."""
+    checkpoint = spec.checkpoints[scorer.checkpoint]
+    assert isinstance(checkpoint, CritiqueRewardCheckpoint)
+    if (checkpoint.critiques is None) != (scorer.mode == "none"):
+        has, use = ("no critiques", "`mode: none`") if checkpoint.critiques is None else ("critiques", "another mode")
+        yield (
+            "mode",
+            f"checkpoint {scorer.checkpoint!r} was trained with {has}, and its reward is read elsewhere than `mode: "
+            f"{scorer.mode}` reads it; use {use}",
         )
 
 

@@ -27,11 +27,12 @@ from pref_assets.scoring.language import (
     Likelihood,
 )
 from pref_assets.scoring.mean_preference import MeanPreference
-from pref_assets.scoring.reward import ImplicitReward, RefDifficulty, RewardModelScores, RolloutReward
+from pref_assets.scoring.reward import CritiqueReward, ImplicitReward, RefDifficulty, RewardModelScores, RolloutReward
 from pref_assets.scoring.text import AvgOut, DsirWeight, KnnEntropy, SkillGraphScore
 
 ScorerConfig = Annotated[
     RewardEnsemble
+    | CritiqueReward
     | DigitExpectation
     | El2n
     | FollowupLikelihood
@@ -67,6 +68,7 @@ __all__ = [
     "AvgOut",
     "BradleyTerry",
     "CriteriaVote",
+    "CritiqueReward",
     "DigitExpectation",
     "DsirWeight",
     "El2n",

@@ -66,8 +66,11 @@ class Measured(Settings):
 class MeasuredScorer(Measured, Scorer):
     """A scorer whose numbers are measured; ``combine`` makes pairs of them, in place of ``score``."""
 
-    draws: ClassVar[bool] = False
-    """Whether the numbers come from answers drawn by chance, of which the rounding of a probability can turn one."""
+    @property
+    def draws(self) -> bool:
+        """Whether the numbers come from texts that a model writes, of which the rounding of a probability can turn
+        one."""
+        return False
 
     def combine(self, pool: Pool, measured: pl.DataFrame) -> pl.DataFrame:
         """``PAIR_SCORES`` of every pair from the measured rows (id, …) of ``items``."""

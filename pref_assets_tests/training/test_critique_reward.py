@@ -270,7 +270,7 @@ def test_a_start_of_another_kind_or_model_is_refused(trained, tiny, llava, home,
         worker.run(make_job(home.root, tiny, criticised(make_rows(2)), start, start="rm"), Recorder())
     job = policy_job(home.root, make_rows(2), reference, logps, epochs=1)
     start = Origin(name="dpo", version=worker.run(job, Recorder())["version"])
-    with pytest.raises(TrainingDataError, match="was trained on the model .*, which is not .*llava; use one model"):
+    with pytest.raises(TrainingDataError, match=r"was trained on the model .*, which is not .*llava; use one model"):
         worker.run(make_job(home.root, llava, criticised(make_rows(2)), start, start="dpo"), Recorder())
 
 

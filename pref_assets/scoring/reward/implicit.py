@@ -77,8 +77,8 @@ class ImplicitReward(MeasuredScorer):
         return logps_key(manifest.version, settings)
 
     def items(self, pool: Pool) -> pl.DataFrame:
-        """The compared completions after their prompts, (id, prompt, messages)."""
-        return completion_items(pool)
+        """The compared completions after their prompts, images in their places, (id, prompt, messages)."""
+        return completion_items(pool, seen=True)
 
     def sources(self, pool: Pool) -> dict[str, str]:
         return {"checkpoint": pool.checkpoints[self.checkpoint]}
@@ -92,7 +92,8 @@ class ImplicitReward(MeasuredScorer):
             ``tokens`` of the answers and ``truncated`` answers.
 
         Raises:
-            TrainingDataError: the chat template refuses a conversation, or an answer has no token.
+            TrainingDataError: the chat template refuses a conversation, an answer has no token, or a prompt has images
+                and the policy does not see.
         """
         from pref_assets.training.data import encode
         from pref_assets.training.logprobs import completion_logps

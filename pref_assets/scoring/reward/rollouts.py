@@ -12,9 +12,11 @@ from pref_assets.pool import Pool
 from pref_assets.scoring.base import MeasuredScorer, Write, pair_scores
 from pref_assets.scoring.reward.classifiers import Dtype, load_classifier
 from pref_assets.scoring.reward.groups import STD_FLOOR, group_std
+from pref_assets.scoring.reward.items import IMAGES, shows_image
 from pref_assets.scoring.reward.model import check_pinned, output_weights
 from pref_assets.settings import PolicyName, Settings, digest
 from pref_assets.training.checkpoint import read_manifest
+from pref_assets.training.data import with_shown
 from pref_assets.training.job import Reporter
 
 DETAILS = ("n", "mean", "std", "min", "max", "pass_rate")
@@ -67,7 +69,9 @@ class RolloutReward(MeasuredScorer):
     ``score`` is the standard deviation of the rewards of the pair's prompt; ``details``: ``n``, ``mean``, ``std``
     (population), ``min``, ``max``, ``pass_rate`` (share of answers whose reward is at least ``passes_at``). A spread
     of rounding size counts as 0. ``category``: null, or why there is no score: ``two_prompts`` (the sides answer
-    different ones), ``no_constraints`` (the prompt states none). Selector `reward_variance` is made for it.
+    different ones), ``no_constraints`` (the prompt states none), ``images`` (the prompt shows some, and the reward
+    model reads text alone; a model that sees answers with them, and constraints are checked all the same). Selector
+    `reward_variance` is made for it.
 
     Answers are drawn with random numbers of their own, whatever the batch (`models.generation`); float rounding can
     still turn a draw, rarely in float32. Choices: N and the threshold are open in the paper; population deviation.
@@ -76,7 +80,6 @@ class RolloutReward(MeasuredScorer):
     """
 
     kind: ClassVar[str] = "rollouts"
-    draws: ClassVar[bool] = True
     type: Literal["rollout_reward"] = "rollout_reward"
     model: ModelReference | None = None
     """The language model that answers."""
@@ -108,6 +111,10 @@ class RolloutReward(MeasuredScorer):
             raise ValueError("sampling.temperature is 0: all answers to a prompt would be the same; raise it")
         return self
 
+    @property
+    def draws(self) -> bool:
+        return True
+
     def key(self, pool: Pool) -> str:
         """Store key: who answers and how, and the reward model. Constraints are checked anew each time.
 
@@ -128,9 +135,10 @@ class RolloutReward(MeasuredScorer):
         return digest(["rollouts", model, self.n_rollouts, self.sampling.model_dump(exclude={"batch_size"}), reward])
 
     def items(self, pool: Pool) -> pl.DataFrame:
-        """The prompts of pairs that can be rewarded: frame (id, messages) ordered by id.
+        """The prompts of pairs that can be rewarded: frame (id, messages) ordered by id, images in their places.
 
         Raises:
+            TrainingDataError: a prompt has other images than places for them.
             ValueError: no prompt states a constraint, and the reward is by constraints.
         """
         asked = pool.prompts.join(pool.pairs, on="prompt_id", how="semi").sort("prompt_id")
@@ -144,7 +152,9 @@ class RolloutReward(MeasuredScorer):
                     "use `reward: {type: reward_model, …}`"
                 )
             asked = asked.filter(stated)
-        return asked.select("messages", id="prompt_id").select("id", "messages")
+        else:
+            asked = asked.filter(~shows_image())
+        return with_shown(asked).select("messages", id="prompt_id").select("id", "messages")
 
     def sources(self, pool: Pool) -> dict[str, str]:
         return {} if self.checkpoint is None else {"checkpoint": pool.checkpoints[self.checkpoint]}
@@ -183,9 +193,9 @@ class RolloutReward(MeasuredScorer):
             from pref_assets.training.policy import load_policy
 
             return load_policy(sources["checkpoint"])
-        from pref_assets.models.loading import load_causal_lm, load_tokenizer
+        from pref_assets.models.loading import load_causal_lm, load_reader
 
-        return load_causal_lm(str(self.model), dtype=self.dtype), load_tokenizer(str(self.model))
+        return load_causal_lm(str(self.model), dtype=self.dtype), load_reader(str(self.model))
 
     def _rows(self, ids: pl.Series, texts: list[str], rewards: list[float] | None) -> pl.DataFrame:
         n = self.n_rollouts
@@ -206,7 +216,7 @@ class RolloutReward(MeasuredScorer):
             pl.when(pl.col("prompt_id").is_null())
             .then(pl.lit(TWO_PROMPTS))
             .when(pl.col("n").is_null())
-            .then(pl.lit(NO_REWARD))
+            .then(pl.lit(NO_REWARD if isinstance(self.reward, ConstraintRewards) else IMAGES))
         )
         return pair_scores(frame.with_columns(score="std", category=why), DETAILS)
 
