@@ -100,7 +100,7 @@ def _format(each: type[Source]) -> Iterator[str]:
     yield f"\n## `{_name(each)}`\n\n{inspect.getdoc(each) or ''}"
     settings = {"type": _name(each), "location": "file.jsonl", **each.example_settings}
     source = each.model_validate(settings)
-    if each.example_settings:
+    if each.example and each.example_settings:
         yield f"\nRead with `{json.dumps(each.example_settings)}`:"
     for row in each.example:
         yield f"\n```json\n{_shown_row(row)}\n```\n\n{_read_as(source, row)}"
@@ -109,7 +109,8 @@ def _format(each: type[Source]) -> Iterator[str]:
     if own:
         yield "\n" + _TABLE
         yield from own
-    yield from _inner(each, {*_reachable(Source), each}, set())
+    # What a source is made of may be any other source; those have sections of their own.
+    yield from _inner(each, {*_reachable(Source), *_classes(SourceConfig), each}, set())
 
 
 def _shown_row(row: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from pref_assets.pairs.readers.icai import IcaiSource
 from pref_assets.pairs.readers.llama_factory import LlamaFactoryAlpacaSource
 from pref_assets.pairs.readers.llama_factory_sharegpt import LlamaFactorySharegptSource
 from pref_assets.pairs.readers.mm_rlhf import MmRlhfSource
+from pref_assets.pairs.readers.multi_image import MultiImageSource
 from pref_assets.pairs.readers.multipref import MultiPrefSource
 from pref_assets.pairs.readers.openrlhf import OpenRlhfSource
 from pref_assets.pairs.readers.ranked import NemoRlSource, RankedSource
@@ -47,6 +48,7 @@ SourceConfig = Annotated[
     | NemoRlSource
     | MmRlhfSource
     | RlaifVSource
+    | MultiImageSource
     | IcaiSource
     | ArenaSource
     | CompletionsSource
@@ -54,5 +56,6 @@ SourceConfig = Annotated[
     Field(discriminator="type"),
 ]
 """Data sets' own formats first, then those for data of one's own."""
+MultiImageSource.model_rebuild(_types_namespace={"SourceConfig": SourceConfig})  # it reads what another source reads
 
 __all__ = ["CompletionsSource", "HhRlhfSource", "Records", "Source", "SourceConfig", "TrlSource"]

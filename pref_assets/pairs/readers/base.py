@@ -82,6 +82,11 @@ class Source(Settings):
         """The records that one parsed row of file ``uri`` holds; most formats have one. Raises as ``record`` does."""
         return [self.record(row)]
 
+    def shows_images(self) -> bool:
+        """Whether its prompts have images, as far as the settings tell: formats of images say so themselves, of others
+        those that name an ``image_folder`` or require images."""
+        return self.image_folder is not None or self.image_limits.required
+
     def beside(self) -> list[tuple[str, str]]:
         """Uri and SHA-256 of files that are read beside the rows; those that are missing are left out."""
         return []
@@ -126,7 +131,7 @@ class Source(Settings):
                 bad.append((position, code, reason))
                 continue
             try:
-                records = read_row(_parse(payload, self.limits), uri)
+                records = read_row(parsed(payload, self.limits), uri)
                 if images is not None:
                     for record in records:
                         record.images = images.stored(record.images)
@@ -141,7 +146,8 @@ class Source(Settings):
         return Records(*frames.build(raw), quarantine=_quarantine(raw, bad, self.limits.kept_bytes))
 
 
-def _parse(payload: str, limits: ReadingLimits) -> dict[str, Any]:
+def parsed(payload: str, limits: ReadingLimits) -> dict[str, Any]:
+    """A raw row. Raises ``BadRowError`` where it is too much or no object."""
     try:
         return parse_row(payload.encode(), limits)
     except RowFault as fault:
