@@ -125,7 +125,15 @@ def rows(checkpoint: str, pipeline: str | None) -> None:
     help="File to write, .jsonl or .parquet; SUBSET.jsonl by default.",
 )
 @click.option("--margin", is_flag=True, help="Adds the selector's margin, or else the strength of the preference.")
-def export(subset: str, style: str, settings: tuple[str, ...], out: Path | None, margin: bool) -> None:
+@click.option(
+    "--checkpoint",
+    metavar="NAME",
+    help="Adds the id of each pair and how it counted in the training of NAME (or NAME@VERSION): label, weight, stage, "
+    "margin, and numbers of its loss, such as delta and beta.",
+)
+def export(
+    subset: str, style: str, settings: tuple[str, ...], out: Path | None, margin: bool, checkpoint: str | None
+) -> None:
     """The selected pairs of a subset, for other trainers."""
     import yaml
 
@@ -139,7 +147,7 @@ def export(subset: str, style: str, settings: tuple[str, ...], out: Path | None,
         raise click.UsageError(f"--set takes NAME=VALUE, not {wrong[0]!r}")
     given = [setting.split("=", 1) for setting in settings]
     values = {key: yaml.safe_load(value) for key, value in given}
-    count = export_subset(Home.default(), pipeline, name, path, style, values, margin)
+    count = export_subset(Home.default(), pipeline, name, path, style, values, margin, checkpoint)
     click.echo(f"{count} rows written to {path}")
 
 

@@ -46,6 +46,41 @@ class Membership:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """An image: its file and size in pixels and bytes, or the ``problem`` with it."""
+
+    uri: str
+    path: str | None = None
+    width: int | None = None
+    height: int | None = None
+    size: int | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Critique:
+    """What an entry of `critiques` says of an answer; no ``text`` where it says nothing, ``category`` tells why."""
+
+    critiques: str
+    text: str | None
+    reasons: str | None
+    writer: str
+    category: str
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a reward model that criticises said of an answer, for an entry of `scores`: the ``reward`` is the mean of
+    ``rewards``, each read after one of the ``critiques``; those were ``truncated`` or read whole."""
+
+    scores: str
+    reward: float
+    critiques: list[str]
+    rewards: list[float]
+    truncated: bool
+
+
+@dataclass(frozen=True)
 class Side:
     """One completion of a pair."""
 
@@ -54,6 +89,8 @@ class Side:
     model: str | None
     ratings: list[dict[str, Any]]
     clusters: list[Membership]
+    critiques: list[Critique] = field(default_factory=list)
+    judgements: list[Judgement] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -98,6 +135,8 @@ class PairTrace:
     p_chosen: float | None
     votes: list[dict[str, Any]]
     origins: list[Origin]
+    images: list[Picture] = field(default_factory=list)
+    """Images of the prompt; frames, where it is about a video."""
     code: str | None = None
     reason: str | None = None
     flags: list[str] = field(default_factory=list)

@@ -4,12 +4,25 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
-from pref_assets.lineage.model import Decision, Membership, PairTrace, RowTrace, Side, Trace
+from pref_assets.lineage.model import (
+    Decision,
+    Judgement,
+    Membership,
+    PairTrace,
+    Picture,
+    RowTrace,
+    Side,
+    Trace,
+)
 
 WIDTH = 100
 PAIRS = 8
 """Pairs written out; the rest are counted (and are in the structured trace)."""
 VOTES = 6
+IMAGES = 4
+"""Images of a pair that are written out."""
+SAID = 3
+"""Critiques of one answer by one reward model that are written out."""
 
 
 def render(trace: Trace) -> str:
@@ -42,11 +55,16 @@ def _row(row: RowTrace) -> Iterator[str]:
 def _pair(pair: PairTrace) -> Iterator[str]:
     yield f"pair {pair.pair_id}"
     yield f"  prompt    {shorten(pair.prompt)}"
+    for image in pair.images[:IMAGES]:
+        yield f"  image     {_picture(image)}"
+    if len(pair.images) > IMAGES:
+        yield f"            and {len(pair.images) - IMAGES} more images"
     yield from _side("chosen", pair.chosen)
     yield from _side("rejected", pair.rejected)
     yield f"  from      {', '.join(origin.pointer for origin in pair.origins)}"
     if pair.votes:
         yield f"  votes     {_votes(pair.votes)}"
+        yield from (f"    because {shorten(reason)}" for reason in _reasons(pair.votes))
     for flag in pair.flags:
         yield f"  flag      {flag}"
     if pair.code is not None:
@@ -79,8 +97,36 @@ def _side(name: str, side: Side) -> Iterator[str]:
     if side.ratings:
         said = ", ".join(f"{each['dimension']}{_judged(each)} ({each['annotator']})" for each in side.ratings)
         yield from textwrap.wrap(f"rated {said}", WIDTH, initial_indent=" " * 14, subsequent_indent=" " * 16)
+        numbered = [each for each in side.ratings if each["value"] is not None]
+        yield from (f"{' ' * 14}because {shorten(reason)}" for reason in _reasons(numbered))
+    for critique in side.critiques:
+        text = f": {shorten(critique.text)}" if critique.text else ""
+        yield f"{' ' * 14}critique {critique.critiques} ({critique.writer}, {critique.category}){text}"
+    for judgement in side.judgements:
+        yield from (f"{' ' * 14}{line}" for line in _judgement(judgement))
     for membership in side.clusters:
         yield f"{' ' * 14}cluster {_membership(membership)}"
+
+
+def _picture(image: Picture) -> str:
+    if image.problem is not None:
+        return f"{image.uri}: {shorten(image.problem)}"
+    return f"{image.path}  ({image.width} x {image.height}, {image.size:,} bytes)"
+
+
+def _judgement(judgement: Judgement) -> Iterator[str]:
+    cut = ", truncated" if judgement.truncated else ""
+    yield f"reward {judgement.scores} {judgement.reward:+.3f}{cut}"
+    for text, reward in list(zip(judgement.critiques, judgement.rewards, strict=False))[:SAID]:
+        yield f"  after {reward:+.3f}: {shorten(text)}" if len(judgement.critiques) > 1 else f"  after {shorten(text)}"
+    if len(judgement.critiques) > SAID:
+        yield f"  and {len(judgement.critiques) - SAID} more critiques"
+
+
+def _reasons(said: list[dict[str, Any]]) -> list[str]:
+    """Different rationales of votes or ratings, as many as votes are shown."""
+    given = dict.fromkeys(each["rationale"].strip() for each in said if each["rationale"])
+    return [reason for reason in given if reason][:VOTES]
 
 
 def _judged(rating: dict[str, Any]) -> str:

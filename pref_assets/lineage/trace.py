@@ -4,6 +4,7 @@ Reads the tables of a home and the manifests of its checkpoints; needs neither t
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import polars as pl
 
 from pref_assets.home import Home
 from pref_assets.lineage import find
+from pref_assets.lineage.critiques import critiques, judgements
 from pref_assets.lineage.model import Decision, LineageError, Membership, Origin, PairTrace, RowTrace, Side, Trace, Use
+from pref_assets.lineage.pictures import pictures
 from pref_assets.lineage.rows import manifests
 from pref_assets.lineage.tables import PipelineTables, filled
 from pref_assets.pairs.schema import (
@@ -106,13 +109,21 @@ def _pairs(tables: PipelineTables, ids: list[str]) -> Iterator[PairTrace]:
     sides = sorted({row[side] for row in everything.values() for side in ("chosen_id", "rejected_id")})
     completions = _completions(tables, sides)
     clusters = _clusters(tables, [*ids, *sides])
+    written, judged = critiques(tables, sides), judgements(tables, list(kept))
     scores = _scores(tables, ids)
     decisions = _decisions(tables, ids)
     uses = _uses(tables, ids)
     flags, copies = _flags(tables, ids), _copies(tables, ids)
     for pair in ids:
         row = everything[pair]
-        chosen, rejected = (_side(completions, row[f"{side}_id"], clusters, pair) for side in ("chosen", "rejected"))
+        chosen, rejected = (
+            replace(
+                _side(completions, id_, clusters, pair),
+                critiques=written.get(id_, []),
+                judgements=judged.get(id_, []),
+            )
+            for id_ in (row["chosen_id"], row["rejected_id"])
+        )
         yield PairTrace(
             pair_id=pair,
             prompt=completions[row["chosen_id"]]["prompt"],
@@ -122,6 +133,7 @@ def _pairs(tables: PipelineTables, ids: list[str]) -> Iterator[PairTrace]:
             p_chosen=row.get("p_chosen"),
             votes=row["votes"] if pair in kept else _record_votes(tables, row["chosen_id"], row["rejected_id"]),
             origins=[Origin.of(origin) for origin in row["provenance"]],
+            images=pictures(tables.home, _images(completions, row)),
             code=None if pair in kept else dropped[pair]["code"],
             reason=None if pair in kept else dropped[pair]["reason"],
             flags=flags.get(pair, []),
@@ -145,15 +157,22 @@ def _copies(tables: PipelineTables, ids: list[str]) -> dict[str, list[str]]:
 
 
 def _completions(tables: PipelineTables, ids: list[str]) -> dict[str, dict[str, Any]]:
-    prompts = tables.scan("pairs", "prompts", PROMPTS).select("prompt_id", prompt=text_of("messages"))
+    prompts = tables.scan("pairs", "prompts", PROMPTS).select("prompt_id", "images", prompt=text_of("messages"))
     frame = (
         tables.scan("pairs", "completions", COMPLETIONS)
         .filter(pl.col("completion_id").is_in(ids))
         .join(prompts, on="prompt_id", how="left")
-        .select("completion_id", "model", "ratings", "prompt", text=text_of("messages"))
+        .select("completion_id", "model", "ratings", "prompt", "images", text=text_of("messages"))
         .collect()
     )
     return {row["completion_id"]: row for row in frame.to_dicts()}
+
+
+def _images(completions: dict[str, dict[str, Any]], row: dict[str, Any]) -> list[str]:
+    """Images of the prompt, or of both where the sides answer two, each once."""
+    return list(
+        dict.fromkeys(uri for side in ("chosen_id", "rejected_id") for uri in completions[row[side]]["images"] or ())
+    )
 
 
 def _side(

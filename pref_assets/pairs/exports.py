@@ -1,7 +1,7 @@
 """Pairs as rows of any pairwise format, ready for other tools; what is written here reads back to the same ids."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ def pair_rows(
     *,
     margin: bool = False,
     image: Callable[[str], str] = str,
+    more: Mapping[str, Row] | None = None,
 ) -> Iterator[Row]:
     """Rows of a format for pairs, by prompt and pair id: one a pair, or one a side where the format is unpaired.
 
@@ -35,9 +36,11 @@ def pair_rows(
         pairs, prompts, completions: ``PAIRS``, ``PROMPTS`` and ``COMPLETIONS``; read a range of prompts at a time.
         margin: adds how much better the chosen side is.
         image: what a row calls the image of a URI.
+        more: further fields of a pair's rows, by its id; every pair has an entry.
 
     Raises:
-        ValueError: the format cannot hold a pair, or a margin is asked for and a pair has none; names the pair.
+        ValueError: a row has one of the further fields already, the format cannot hold a pair, or a margin is asked for
+            and a pair has none; names the pair.
     """
     if across := pairs.filter(pl.col("prompt_id").is_null()).select("pair_id").head(1).collect()["pair_id"].to_list():
         raise ValueError(f"pair {across[0]} compares answers to two prompts")
@@ -45,9 +48,16 @@ def pair_rows(
         for pair, record in _records(chunk, pairs, prompts, completions):
             record.images = [image(uri) for uri in record.images]
             try:
-                yield from _rows(style, record, margin)
+                for row in _rows(style, record, margin):
+                    yield row if more is None else _with(row, more[pair])
             except NoWayBackError as error:
                 raise ValueError(f"pair {pair}: {error}") from error
+
+
+def _with(row: Row, more: Row) -> Row:
+    if twice := sorted(row.keys() & more.keys()):
+        raise NoWayBackError(f"its row has a field `{twice[0]}` already; write another format, or leave one out")
+    return row | more
 
 
 def write_rows(rows: Iterable[Row], path: Path) -> int:

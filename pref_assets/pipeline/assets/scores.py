@@ -13,6 +13,7 @@ from pref_assets.features import Store
 from pref_assets.features.embeddings import load_vectors
 from pref_assets.heads import BradleyTerry, CrossFitted, Head, RewardModelConfig
 from pref_assets.home import Home
+from pref_assets.lineage.critiques import remember
 from pref_assets.pairs.schema import PAIR_SCORES
 from pref_assets.pipeline.assets.common import FOLLOW, Assets, pairs_inputs, table_result
 from pref_assets.pipeline.measuring import measured_rows, measuring
@@ -23,7 +24,7 @@ from pref_assets.pipeline.spec import PipelineSpec
 from pref_assets.pool import Pool
 from pref_assets.resources.compute import Compute
 from pref_assets.resources.folders import Folder
-from pref_assets.scoring import Ensemble, MeasuredScorer, ScorerConfig
+from pref_assets.scoring import CritiqueReward, Ensemble, MeasuredScorer, ScorerConfig
 from pref_assets.settings import digest
 
 
@@ -145,6 +146,8 @@ def _scores(spec: PipelineSpec, name: str, settings: ScorerConfig) -> dg.AssetsD
         if isinstance(settings, MeasuredScorer):
             measured, counted = measured_rows(context, compute, home, settings, pool)
             found = settings.combine(pool, measured)
+            if isinstance(settings, CritiqueReward):
+                remember(home, spec.name, name, settings, pool.checkpoints)
         else:
             found = settings.score(pool)
         return table_result(found, PAIR_SCORES, {**measuring(counted), **_told(pool, found)})
