@@ -8,7 +8,7 @@ from pydantic import Field
 
 from pref_assets.pairs.audit import AuditSettings, lasting, taken_out
 from pref_assets.pairs.decontamination import Decontamination
-from pref_assets.pairs.duplicates import NearDuplicates
+from pref_assets.pairs.duplicates import NearDuplicates, NearImages
 from pref_assets.pairs.merge import PairsSettings
 from pref_assets.pairs.schema import CONTAMINATION, PAIR_DROPS, PAIR_DUPLICATES, PAIRS, PROMPT_DUPLICATES
 
@@ -23,6 +23,9 @@ class Merging(PairsSettings):
 
     duplicates: NearDuplicates | None = NearDuplicates()
     """How near duplicates are found; null looks for none, and splits are dealt by equal words alone."""
+    images: NearImages | None = NearImages()
+    """How images that nearly repeat others are found; prompts that show the same are in the same split. Null looks for
+    none, and splits are dealt by equal words about equal images. Only sources of images are looked at."""
 
 
 class PairsBlock(Merging):

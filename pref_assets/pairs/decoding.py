@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pref_assets.pairs.image_limits import ImageLimits
 from pref_assets.pairs.media import suffix
-from pref_assets.pairs.readers.record import BadRowError
+from pref_assets.pairs.reading.errors import BadRowError
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture

@@ -13,7 +13,7 @@ from pref_assets.models.reference import PACKAGE, package_path
 from pref_assets.pairs.decoding import checked, too_many_bytes
 from pref_assets.pairs.image_limits import ImageLimits
 from pref_assets.pairs.media import MEDIA, MediaError, MediaStore
-from pref_assets.pairs.readers.record import BadRowError
+from pref_assets.pairs.reading.errors import BadRowError
 
 _DIGITS = re.compile(r"(\d+)")
 _DATA = "data:"

@@ -237,6 +237,22 @@ PROMPT_DUPLICATES = Table(
         **_DUPLICATE,
     },
 )
+IMAGES = Table(
+    "images",
+    ("uri",),
+    {
+        "uri": Column(pl.String, "Where the image is: its place in the media store, an address or a name."),
+        "width": Column(pl.Int64, "Pixels; null where the image is no file of the store."),
+        "height": Column(pl.Int64, "The same."),
+        "format": Column(pl.String, "Format of the file, in small letters."),
+        "bytes": Column(pl.Int64, "Size of the file."),
+        "prompts": Column(pl.Int64, "Prompts that show it."),
+        "phash": Column(pl.String, "Perceptual hash, 64 bits as 16 hexadecimal digits."),
+        "near": Column(pl.String, "The earliest image that it nearly repeats; null when there is none."),
+        "distance": Column(pl.Int64, "Bits in which the hashes of the two differ."),
+        "difference": Column(pl.Float64, "Largest difference of a colour between their 16 x 16 copies, 0 to 1."),
+    },
+)
 PAIR_DUPLICATES = Table(
     "pair_duplicates",
     ("pair_id", "of"),

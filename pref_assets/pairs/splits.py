@@ -19,7 +19,8 @@ _ASCII = bytes(ord(chr(byte).lower()) if byte < 0x80 and chr(byte).isalnum() els
 class Splits(Settings):
     """Shares of prompts. Prompts that differ only in case, punctuation or white space fall into the same split.
 
-    The same words about other images are another prompt.
+    The same words about other images are another prompt; of prompts that show the same image the first decides for all
+    (`duplicates.images`).
     """
 
     validation: float = Field(default=0.1, ge=0, lt=1)

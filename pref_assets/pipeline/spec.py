@@ -91,6 +91,10 @@ class PipelineSpec(Settings):
     trials: dict[Name, Trials] = Field(default_factory=dict)
     """Which selectors beat random pairs of the same number: a linear head on what each keeps, over several seeds."""
 
+    def shows_images(self) -> bool:
+        """Whether a source has images, so that what is made of images is there."""
+        return any(source.shows_images() for source in self.sources.values())
+
     def entries(self) -> Iterator[tuple[str, str, Settings]]:
         """Every entry that is an asset as ``(block, name, settings)``, in the order in which data flows."""
         for block in BLOCKS:

@@ -10,6 +10,7 @@ from pref_assets.pairs.audit.answers import EmptyAnswer, EqualUpToSpaceOrCase, I
 from pref_assets.pairs.audit.base import Action, AuditRule, Severity, TextRule
 from pref_assets.pairs.audit.characters import NonText
 from pref_assets.pairs.audit.formats import FormatGap
+from pref_assets.pairs.audit.images import ImageAcrossSplits, RepeatedImage
 from pref_assets.pairs.audit.language import Language
 from pref_assets.pairs.audit.lengths import LengthGap, OverLong
 from pref_assets.pairs.audit.pii import Pii
@@ -43,6 +44,8 @@ AuditRuleConfig = Annotated[
     | Refusal
     | LengthGap
     | FormatGap
+    | RepeatedImage
+    | ImageAcrossSplits
     | Toxicity
     | Pii,
     Field(discriminator="type"),
@@ -67,6 +70,8 @@ class AuditSettings(Settings):
         Refusal(),
         LengthGap(),
         FormatGap(),
+        RepeatedImage(),
+        ImageAcrossSplits(),
     )
     """Each at most once; by default those that need no model and no library. The order is that of the reasons: of
     several rules that take a pair out, the first says why."""
@@ -115,6 +120,7 @@ def flags(
     settings: AuditSettings,
     store: Store | None = None,
     arrival: pl.DataFrame | None = None,
+    images: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """What the rules find in all pairs: ``FLAGS``, sorted by its key, the same whatever the order of rows.
 
@@ -126,8 +132,9 @@ def flags(
         store: where findings are kept; without one, everything is computed.
         arrival: source, batch, ``sequence``: the order of batches. With it, of two pairs that clash only the later
             one is flagged; without it, both are.
+        images: ``IMAGES``; without it, nothing is said of images.
     """
-    return run_rules(settings.all_rules(), comparisons, prompts, completions, store, arrival, settings.chunk)
+    return run_rules(settings.all_rules(), comparisons, prompts, completions, store, arrival, settings.chunk, images)
 
 
 def taken_out(flags: pl.DataFrame, settings: AuditSettings) -> pl.DataFrame:

@@ -61,6 +61,20 @@ class VoteRule(AuditRule):
         raise NotImplementedError
 
 
+class ImageRule(AuditRule):
+    """Looks at the images that pairs show, which later rows may repeat: run on every pair with images, each time."""
+
+    def find(self, shown: pl.DataFrame) -> pl.DataFrame:
+        """Flagged pairs as ``FOUND``.
+
+        Args:
+            shown: a row for each pair and image: pair_id, split, ``rank`` (the pair's place in the order of arrival),
+                uri, and as in ``IMAGES`` near and distance; ``first`` is the image at the beginning of its chain of
+                near repetitions.
+        """
+        raise NotImplementedError
+
+
 def found(frame: pl.DataFrame, flagged: pl.Expr, detail: pl.Expr) -> pl.DataFrame:
     """Rows of the frame where ``flagged`` is true, with their detail."""
     return frame.filter(flagged).select("pair_id", detail=detail)

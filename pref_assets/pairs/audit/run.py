@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import polars as pl
 
 from pref_assets.features.store import MissingRowsError, Store
-from pref_assets.pairs.audit.base import AuditRule, TextRule, VoteRule
+from pref_assets.pairs.audit.base import AuditRule, ImageRule, TextRule, VoteRule
 from pref_assets.pairs.audit.swapped import SIGNATURES, SwappedCopies
 from pref_assets.pairs.audit.texts import with_texts
 from pref_assets.pairs.chunks import pair_chunks
+from pref_assets.pairs.duplicates.images import stands_for
 from pref_assets.pairs.schema import FLAGS
 from pref_assets.settings import digest
 
@@ -25,6 +26,7 @@ def run_rules(
     store: Store | None,
     arrival: pl.DataFrame | None,
     rows: int,
+    images: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """``FLAGS`` of every rule, sorted by its key; see `audit.flags`."""
     pairs = comparisons.select("pair_id", id=_oriented()).collect(engine="streaming")
@@ -34,6 +36,10 @@ def run_rules(
     for rule in rules:
         if isinstance(rule, VoteRule):
             found.append(_coded(rule, rule.find(comparisons)))
+    shown = None if images is None else _shown(comparisons, prompts, images, arrival)
+    for rule in rules:
+        if isinstance(rule, ImageRule) and shown is not None:
+            found.append(_coded(rule, rule.find(shown)))
     for each, result in zip(passes, results, strict=True):
         if isinstance(each, _Signatures):
             clashes = _in_scene(_decided(each.rule.clashes(result), comparisons), comparisons, prompts)
@@ -71,6 +77,18 @@ def _in_scene(signatures: pl.DataFrame, comparisons: pl.LazyFrame, prompts: pl.L
     found = asked.join(scenes, on="prompt_id").select("pair_id", "scene").collect(engine="streaming")
     joined = signatures.join(found, on="pair_id", maintain_order="left")
     return joined.with_columns(prompt=pl.col("prompt").xor(pl.col("scene"))).drop("scene")
+
+
+def _shown(
+    comparisons: pl.LazyFrame, prompts: pl.LazyFrame, images: pl.DataFrame, arrival: pl.DataFrame | None
+) -> pl.DataFrame:
+    """Every image of every pair, as `ImageRule.find` is given them."""
+    with_images = prompts.filter(pl.col("images").list.len() > 0).select("prompt_id", uri="images").explode("uri")
+    frame = comparisons.select("pair_id", "prompt_id", "split").join(with_images, on="prompt_id").collect()
+    first = pl.DataFrame(list(stands_for(images).items()), schema={"uri": pl.String, "first": pl.String}, orient="row")
+    about = images.select("uri", "near", "distance").join(first, on="uri")
+    ranks = _ranks(frame["pair_id"].unique(), comparisons, arrival)
+    return frame.drop("prompt_id").join(about, on="uri").join(ranks, on="pair_id")
 
 
 @dataclass(frozen=True)

@@ -44,3 +44,17 @@ class NearDuplicates(Settings):
     def recall(self, similarity: float) -> float:
         """Probability that two texts of this Jaccard similarity become candidates."""
         return float(1 - (1 - similarity**self.rows) ** self.bands)
+
+
+class NearImages(Settings):
+    """Perceptual hashes of 64 bits (`duplicates.looks`): images whose hashes are close and whose small copies have the
+    same colours everywhere are near duplicates: scaled, compressed again or converted."""
+
+    distance: int = Field(default=4, ge=0, le=15)
+    """Bits in which the hashes of near duplicates may differ. Two other photographs differ in about 32."""
+    difference: float = Field(default=0.1, ge=0, le=1)
+    """Largest difference of a colour, 0 to 1, between 16 x 16 copies of near duplicates. It tells apart what the hash
+    cannot: drawings that differ in one small shape, plain images of two colours. 1 trusts the hash alone."""
+    candidates: int = Field(default=64, ge=1, le=10_000)
+    """Images of one part of the hash that a later image is compared with at most, the earliest first: with n images
+    at most n * (distance + 1) * candidates comparisons."""

@@ -94,6 +94,9 @@ class ColumnsSource(Source):
             return own
         return digest([own, {name: _pinned(join) for name, join in self.joins.items()}])
 
+    def shows_images(self) -> bool:
+        return super().shows_images() or self.images is not None
+
     def beside(self) -> list[tuple[str, str]]:
         """Uri and SHA-256 of the joined files."""
         return [file for join in self.joins.values() for file in _pinned(join) or ()]

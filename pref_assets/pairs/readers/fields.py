@@ -4,14 +4,9 @@ import math
 from typing import Any
 
 from pref_assets.pairs.reading import json_type
+from pref_assets.pairs.reading.errors import BadRowError
 
-
-class BadRowError(ValueError):
-    """A row, or a part of it, is refused. ``code`` names the rule, the message says what was wrong and where."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
+__all__ = ["BadRowError", "number", "required", "strings", "text", "wrong_type"]
 
 
 def required(row: dict[str, Any], name: str, path: str | None = None) -> Any:

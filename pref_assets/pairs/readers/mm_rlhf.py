@@ -118,6 +118,9 @@ class MmRlhfSource(Source):
             )
         return self
 
+    def shows_images(self) -> bool:
+        return True
+
     def record(self, row: dict[str, Any]) -> Record:
         """One prompt with its image or video, and rated answers or a vote on two."""
         return self._rated(row) if self.outputs in row else self._pair(row)

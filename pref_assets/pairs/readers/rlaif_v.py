@@ -51,6 +51,9 @@ class RlaifVSource(Source):
     dimension: str = Field(default=OVERALL, min_length=1)
     """What the judgement is about."""
 
+    def shows_images(self) -> bool:
+        return True
+
     def record(self, row: dict[str, Any]) -> Record:
         """One prompt with an image, two answers, one vote for the first."""
         prompt = [("user", words(row, "question"))]

@@ -24,8 +24,8 @@ from pref_assets.pairs.schema import (
     Table,
 )
 from pref_assets.pipeline.arrival import arrival
-from pref_assets.pipeline.assets.common import Assets, table_result
-from pref_assets.pipeline.assets.pairs import pair_preview, pairs_asset
+from pref_assets.pipeline.assets.common import Assets, pairs_inputs, table_result
+from pref_assets.pipeline.assets.pairs import has_images, pair_preview, pairs_asset
 from pref_assets.pipeline.metadata import counts, flag_counts, preview, series
 from pref_assets.pipeline.naming import SCANS, TABLE_IO, asset_key
 from pref_assets.pipeline.spec import PipelineSpec
@@ -91,16 +91,22 @@ def _flags(spec: PipelineSpec) -> dg.AssetsDefinition:
     settings = spec.pairs.audit
     what = "What the audit rules found, pair by pair. A rule flags; the policy says what becomes of the pair."
 
+    images = pairs_inputs(spec.name, "images") if has_images(spec) else {}
+
     @dg.asset(
         **pairs_asset(spec, "flags", what, "comparisons and their texts", settings, FLAGS),
-        ins=_scans(spec, *_TEXTS),
+        ins={**_scans(spec, *_TEXTS), **images},
         io_manager_key=TABLE_IO,
     )
     def found(
-        comparisons: pl.LazyFrame, prompts: pl.LazyFrame, completions: pl.LazyFrame, home: dg.ResourceParam[Home]
+        comparisons: pl.LazyFrame,
+        prompts: pl.LazyFrame,
+        completions: pl.LazyFrame,
+        home: dg.ResourceParam[Home],
+        **seen: pl.DataFrame,
     ) -> dg.MaterializeResult[pl.DataFrame]:
         order = arrival(home, spec.name, spec.sources)
-        frame = flags(comparisons, prompts, completions, settings, Store(home.store), order)
+        frame = flags(comparisons, prompts, completions, settings, Store(home.store), order, seen.get("images"))
         examples = frame.unique("code", keep="first", maintain_order=True)
         return table_result(
             frame,

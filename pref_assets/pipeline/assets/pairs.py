@@ -9,11 +9,13 @@ import polars as pl
 from pref_assets.features.store import Store
 from pref_assets.home import Home
 from pref_assets.lineage.withdrawal import Tombstones, read_tombstones, withdrawn
-from pref_assets.pairs.duplicates import exact_duplicates, prompt_duplicates
+from pref_assets.pairs.duplicates import exact_duplicates, image_duplicates, prompt_duplicates
+from pref_assets.pairs.media import MediaStore
 from pref_assets.pairs.merge import Merged, merge_buckets
 from pref_assets.pairs.schema import (
     COMPARISONS,
     COMPLETIONS,
+    IMAGES,
     PROMPT_DUPLICATES,
     PROMPTS,
     RECORD_COMPLETIONS,
@@ -44,6 +46,7 @@ _WHAT = {
     "comparisons": "Every two completions that someone compared, with the votes on them and what the votes say.",
     "prompt_duplicates": "Prompts that nearly repeat an earlier one; such prompts share a split.",
 }
+_IMAGES = "Every image that prompts show, with what it looks like and the earlier one that it nearly repeats."
 _MERGED: dict[str, Table] = {"prompts": RECORD_PROMPTS, "completions": RECORD_COMPLETIONS, "votes": RECORD_VOTES}
 
 
@@ -66,12 +69,20 @@ def pairs_asset(
     )
 
 
+def has_images(spec: PipelineSpec) -> bool:
+    """Whether the pairs stage has a table of images."""
+    return spec.pairs.images is not None and spec.shows_images()
+
+
 def _merged(spec: PipelineSpec) -> dg.AssetsDefinition:
     inputs = f"the records of all batches of {', '.join(f'`{source}`' for source in spec.sources)}"
     settings = spec.pairs.merging()
+    seen = spec.pairs.images if has_images(spec) else None
+    tables = MERGED_TABLES if seen is None else {**MERGED_TABLES, "images": IMAGES}
+    what = {**_WHAT, "images": _IMAGES}
     specs = {
-        name: dg.AssetSpec(**pairs_asset(spec, name, _WHAT[name], inputs, settings, table))
-        for name, table in MERGED_TABLES.items()
+        name: dg.AssetSpec(**pairs_asset(spec, name, what[name], inputs, settings, table))
+        for name, table in tables.items()
     }
 
     @dg.multi_asset(
@@ -97,19 +108,29 @@ def _merged(spec: PipelineSpec) -> dg.AssetsDefinition:
         evidence, groups = PROMPT_DUPLICATES.empty(), None
         if spec.pairs.duplicates is not None:
             evidence, groups = prompt_duplicates(prompts, order, spec.pairs.duplicates, Store(home.store))
+        extra = {}
+        if seen is not None:
+            images, by_image = image_duplicates(prompts, order, seen, MediaStore(home.media), Store(home.store))
+            extra = {"images": images}
+            # Prompts that nearly repeat one another show the same images, so that groups by image hold them already.
+            groups = (
+                by_image if groups is None else pl.concat([groups.join(by_image, on="prompt_id", how="anti"), by_image])
+            )
         buckets = merge_buckets(prompts, completions, votes, spec.pairs, groups)
-        staged = TableStore(home.tables).stage_together(MERGED_TABLES, _frames(buckets, evidence, stones))
+        staged = TableStore(home.tables).stage_together(
+            tables, _frames(buckets, {"prompt_duplicates": evidence, **extra}, stones)
+        )
         metadata = _metadata(staged, order)
         for name, rows in staged.items():
-            yield table_result(rows, MERGED_TABLES[name], metadata[name], key=specs[name].key)
+            yield table_result(rows, tables[name], metadata[name], key=specs[name].key)
 
     return merged
 
 
 def _frames(
-    buckets: Iterator[Merged], evidence: pl.DataFrame, stones: Tombstones
+    buckets: Iterator[Merged], found: Mapping[str, pl.DataFrame], stones: Tombstones
 ) -> Iterator[Mapping[str, pl.DataFrame]]:
-    yield {"prompt_duplicates": evidence}
+    yield found
     for bucket in buckets:
         compared = bucket.comparisons.filter(~stones.named_pairs())
         yield {"prompts": bucket.prompts, "completions": bucket.completions, "comparisons": compared}
@@ -124,7 +145,9 @@ def _metadata(staged: Mapping[str, Staged], order: pl.DataFrame) -> dict[str, Me
         settled=settled.sum(),
         repeated=(pl.col("provenance").list.len() > 1).sum(),
     ).collect()
+    images = {"images": _image_metadata(staged["images"])} if "images" in staged else {}
     return {
+        **images,
         "prompts": {
             "splits": counts(prompts, "split"),
             **series({"groups": prompts.select(pl.col("group_id").n_unique()).collect().item()}),
@@ -138,6 +161,18 @@ def _metadata(staged: Mapping[str, Staged], order: pl.DataFrame) -> dict[str, Me
             "preview": preview(pair_preview(compared, prompts, staged["completions"].scan())),
         },
         "prompt_duplicates": {"preview": preview(staged["prompt_duplicates"].head(5))},
+    }
+
+
+def _image_metadata(staged: Staged) -> Metadata:
+    rows = staged.scan()
+    numbers = rows.select(
+        repeated=pl.col("near").count(), shown_again=(pl.col("prompts") > 1).sum(), bytes=pl.col("bytes").sum()
+    )
+    return {
+        **series(numbers.collect().row(0, named=True)),
+        "formats": counts(rows, "format"),
+        "preview": preview(staged.head(5), ["uri", "width", "height", "format", "prompts", "near", "distance"]),
     }
 
 
