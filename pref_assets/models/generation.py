@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pref_assets.models.seen_generation import generate_seen
-from pref_assets.models.vision import Sight
-from pref_assets.pairs.messages import chat
+from pref_assets.models.vision import Seen, Sight
+from pref_assets.pairs.messages import chat, shown_images
 from pref_assets.settings import Settings
 
 Conversation = Sequence[dict[str, str]]
@@ -76,14 +76,9 @@ def draw_answers(
         text = json.dumps([[turn["role"], turn["content"]] for turn in conversation])
         draws.append(_uniforms(sampling, text, occurrence[text]))
         occurrence[text] += 1
-    if isinstance(tokenizer, Sight):
-        choose = partial(_choose, sampling=sampling)
-        asked = [list(conversation) for conversation in conversations]
-        limits = sampling.max_new_tokens, sampling.batch_size
-        tokens = generate_seen(model, tokenizer, asked, draws, choose, *limits, on_progress)
-        tokenizer = tokenizer.tokenizer
-    else:
-        tokens = generate_ids(model, tokenizer, _encode(tokenizer, conversations), draws, sampling, on_progress)
+    prompts, seen = _prompts(tokenizer, conversations)
+    tokenizer = tokenizer.tokenizer if isinstance(tokenizer, Sight) else tokenizer
+    tokens = generate_ids(model, tokenizer, prompts, draws, sampling, on_progress, seen)
     stop = _stop_ids(model, tokenizer)
     ended = [ids[-1] in stop for ids in tokens]
     said = [ids[:-1] if done else ids for ids, done in zip(tokens, ended, strict=True)]
@@ -98,6 +93,7 @@ def generate_ids(
     draws: Sequence[NDArray[np.float64]],
     sampling: Sampling,
     on_progress: Callable[[int, int], None] | None = None,
+    seen: Sequence[Seen | None] | None = None,
 ) -> list[list[int]]:
     """Token ids of one answer for each prompt, in the order given; the last is the stop token where one was drawn.
 
@@ -108,7 +104,12 @@ def generate_ids(
         draws: random numbers in [0, 1) of each answer, one a token, (max_new_tokens,) each.
         sampling: how they are drawn; its seed is not used.
         on_progress: called with (answers done, n).
+        seen: of a model that sees, the images of each prompt; else null.
     """
+    if seen is not None:
+        choose = partial(_choose, sampling=sampling)
+        limits = sampling.max_new_tokens, sampling.batch_size
+        return generate_seen(model, tokenizer, prompts, seen, draws, choose, *limits, on_progress)
     # Longest first: memory is tried at its worst at once, and equal conversations meet in one batch.
     order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), prompts[i]))
     answers: list[list[int]] = [[] for _ in prompts]
@@ -123,6 +124,18 @@ def generate_ids(
         if on_progress:
             on_progress(start + len(batch), len(order))
     return answers
+
+
+def _prompts(reader: Any, conversations: Sequence[Conversation]) -> tuple[list[list[int]], list[Seen | None] | None]:
+    """Token ids of each conversation up to where the assistant begins, and its images if the model sees.
+
+    Raises:
+        SightError: an image cannot be opened, or has no place.
+    """
+    if isinstance(reader, Sight):
+        found = [reader.prompt(reader.render(asked, ask=True), shown_images(asked)) for asked in conversations]
+        return [ids for ids, _ in found], [seen for _, seen in found]
+    return _encode(reader, conversations), None
 
 
 def _encode(tokenizer: Any, conversations: Sequence[Conversation]) -> list[list[int]]:

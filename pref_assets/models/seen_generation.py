@@ -1,13 +1,12 @@
 """Answers of models that see: through the model's own `generate`, which knows where its images belong."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pref_assets.models.vision import Seen, Sight, vision_inputs
-from pref_assets.pairs.messages import shown_images
+from pref_assets.models.vision import Seen, vision_inputs
 
 Choose = Callable[[Any, Any], Any]
 """The next token of each row, (rows,), from logits (rows, vocabulary) and random numbers (rows,)."""
@@ -15,30 +14,32 @@ Choose = Callable[[Any, Any], Any]
 
 def generate_seen(
     model: Any,
-    sight: Sight,
-    conversations: Sequence[Sequence[Mapping[str, str]]],
+    tokenizer: Any,
+    prompts: Sequence[Sequence[int]],
+    seen: Sequence[Seen | None],
     draws: Sequence[NDArray[np.float64]],
     choose: Choose,
     max_new_tokens: int,
     batch_size: int,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[list[int]]:
-    """Token ids of one answer for each conversation, in the order given; the last is the stop token if one was drawn.
+    """Token ids of one answer for each prompt, in the order given; the last is the stop token if one was drawn.
 
     Args:
-        conversations: turns that ask, images in their parts (`pairs.messages.shown`).
+        prompts: token ids of each, as a `Sight` gives them.
+        seen: the images of each.
         draws: random numbers in [0, 1) of each answer, one a token.
 
     Raises:
-        SightError: an image cannot be opened, or has no place.
+        SightError: an image cannot be opened.
     """
-    prompts = [sight.prompt(sight.render(asked, ask=True), shown_images(asked)) for asked in conversations]
-    order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i][0]), prompts[i][0]))
+    order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), prompts[i]))
     answers: list[list[int]] = [[] for _ in prompts]
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
         noise = np.stack([draws[i] for i in batch])
-        found = _batch(model, sight, [prompts[i] for i in batch], noise, choose, max_new_tokens)
+        asked = [(prompts[i], seen[i]) for i in batch]
+        found = _batch(model, tokenizer, asked, noise, choose, max_new_tokens)
         for i, ids in zip(batch, found, strict=True):
             answers[i] = ids
         if on_progress:
@@ -48,8 +49,8 @@ def generate_seen(
 
 def _batch(
     model: Any,
-    sight: Sight,
-    prompts: Sequence[tuple[list[int], Seen | None]],
+    tokenizer: Any,
+    prompts: Sequence[tuple[Sequence[int], Seen | None]],
     noise: NDArray[np.float64],
     choose: Choose,
     max_new_tokens: int,
@@ -57,11 +58,11 @@ def _batch(
     import torch
     from transformers import LogitsProcessor, LogitsProcessorList
 
-    pad = sight.tokenizer.pad_token_id
+    pad = tokenizer.pad_token_id
     width = max(len(ids) for ids, _ in prompts)
     left = [width - len(ids) for ids, _ in prompts]
     device = next(model.parameters()).device
-    ids = torch.tensor([[pad] * n + each for n, (each, _) in zip(left, prompts, strict=True)], device=device)
+    ids = torch.tensor([[pad] * n + list(each) for n, (each, _) in zip(left, prompts, strict=True)], device=device)
     mask = torch.tensor([[0] * n + [1] * (width - n) for n in left], device=device)
     uniforms = torch.from_numpy(noise).to(device)
 
@@ -76,14 +77,14 @@ def _batch(
         found = model.generate(
             input_ids=ids,
             attention_mask=mask,
-            **vision_inputs([seen for _, seen in prompts], width, model, left=left),
+            **vision_inputs([each for _, each in prompts], width, model, left=left),
             do_sample=False,
             max_new_tokens=max_new_tokens,
             pad_token_id=pad,
             logits_processor=LogitsProcessorList([Chosen()]),
         )
     stop = model.generation_config.eos_token_id
-    stops = {*(stop if isinstance(stop, list) else [stop]), sight.tokenizer.eos_token_id}
+    stops = {*(stop if isinstance(stop, list) else [stop]), tokenizer.eos_token_id}
     return [_until(row, stops) for row in found[:, width:].tolist()]
 
 

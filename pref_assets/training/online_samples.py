@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pref_assets.models.generation import Sampling, generate_ids
+from pref_assets.models.loading import tokenizer_of
+from pref_assets.models.vision import Sight
 from pref_assets.training.data import Encoded
 from pref_assets.training.logprobs import completion_logps
 from pref_assets.training.objectives.live import LiveSamples
@@ -31,7 +33,7 @@ class LiveSampler:
 
     Attributes:
         model: a policy with peft adapters.
-        tokenizer: its tokenizer.
+        reader: its tokenizer, or the `Sight` of one that sees.
         data: the pairs, whose chosen side's prompt is answered as it was encoded.
         settings: how many answers, and whose.
         batch_tokens: tokens that go through the model at once for the reference.
@@ -40,7 +42,7 @@ class LiveSampler:
     """
 
     model: Any
-    tokenizer: Any
+    reader: Any
     data: PairData
     settings: LiveSamples
     batch_tokens: int
@@ -58,16 +60,18 @@ class LiveSampler:
         self.carried[STEPS].add_(1)
         chosen = self.data.parts["chosen"].encoded
         asked = [(row, i) for i in range(self.settings.n) for row in rows]
-        prompts = [_prompt(chosen[row]) for row, _ in asked]
+        of_pair = [each for row, _ in asked if (each := chosen[row]) is not None]
+        prompts, images = [list(each.ids[: each.n_prompt]) for each in of_pair], [each.seen for each in of_pair]
         draws = [self._draws(step, self.data.ids[row], i) for row, i in asked]
         sampling = Sampling(
             max_new_tokens=self.settings.max_new_tokens, temperature=1.0, batch_size=self.settings.batch_size
         )
         with _plain(self.model, adapters=self.settings.by == "policy"):
-            answers = generate_ids(self.model, self.tokenizer, prompts, draws, sampling)
+            given = images if isinstance(self.reader, Sight) else None
+            answers = generate_ids(self.model, tokenizer_of(self.reader), prompts, draws, sampling, seen=given)
         encoded = [
-            Encoded((*prompt, *answer), len(prompt), truncated=False)
-            for prompt, answer in zip(prompts, answers, strict=True)
+            Encoded((*prompt, *answer), len(prompt), truncated=False, seen=seen)
+            for prompt, answer, seen in zip(prompts, answers, images, strict=True)
         ]
         with _plain(self.model, adapters=False):
             logps, _ = completion_logps(self.model, encoded, self.batch_tokens)
@@ -87,11 +91,6 @@ class LiveSampler:
         name = f"{self.seed}\0{step}\0{pair}\0{i}"
         seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
         return np.random.default_rng(seed).random(self.settings.max_new_tokens)
-
-
-def _prompt(encoded: Encoded | None) -> list[int]:
-    assert encoded is not None
-    return list(encoded.ids[: encoded.n_prompt])
 
 
 @contextmanager

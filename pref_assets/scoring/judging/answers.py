@@ -11,7 +11,7 @@ from pref_assets.pairs.schema import MESSAGES, content_id
 from pref_assets.scoring.base import Write
 from pref_assets.scoring.judging.client import Answer, Client, Messages, ServerError
 from pref_assets.scoring.judging.endpoint import Asking, Endpoint
-from pref_assets.scoring.judging.pictures import wire
+from pref_assets.scoring.judging.pictures import wire, with_pictures
 from pref_assets.training.job import Reporter
 
 ANSWERS = "answers"
@@ -27,10 +27,13 @@ def question_id(messages: Messages, draw: int = 0) -> str:
     return content_id("question", [[turn["role"], turn["content"]] for turn in messages], draw)
 
 
-def conversation(instructions: str, question: str) -> list[dict[str, str]]:
-    """The turns of a question; the first is the system's unless there are no instructions."""
+def conversation(
+    instructions: str, question: str, images: Iterable[str] = (), longest_side: int | None = None
+) -> list[dict[str, str]]:
+    """The turns of a question; the first is the system's unless there are no instructions. Images stand in front of
+    the question, none with a longer side than ``longest_side`` pixels; null: without them."""
     system = [{"role": "system", "content": instructions}] if instructions else []
-    return [*system, {"role": "user", "content": question}]
+    return [*system, with_pictures(question, images if longest_side else (), longest_side or 0)]
 
 
 def questions(asked: Iterable[tuple[str, Messages, int]]) -> pl.DataFrame:

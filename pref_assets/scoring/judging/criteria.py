@@ -157,17 +157,18 @@ class CriteriaVote(VotingScorer):
         return pair_scores(frame, details=["votes_for", "votes_against", "unsure", "unparsable", *named])
 
     def _shown(self, pool: Pool) -> pl.DataFrame:
-        return judged_texts(pool, self.max_characters)
+        return judged_texts(pool, self.max_characters, seen=self.longest_side is not None)
 
     def _asked(self, texts: pl.DataFrame) -> Iterator[tuple[str, str, bool, str, Messages]]:
         """(pair_id, voter, whether the chosen answer is shown first, question id, messages)."""
-        rows = texts.filter(pl.col("unasked").is_null()).select("pair_id", "prompt", "chosen", "rejected")
+        rows = texts.filter(pl.col("unasked").is_null()).select("pair_id", "prompt", "images", "chosen", "rejected")
         for name, voter in self.asked().items():
-            for pair_id, prompt, chosen, rejected in rows.iter_rows():
+            for pair_id, prompt, images, chosen, rejected in rows.iter_rows():
                 first = chosen_first(pair_id, name, self.seed)
                 a, b = (chosen, rejected) if first else (rejected, chosen)
                 values = {"criterion": voter.text, "prompt": prompt, "first": a, "second": b}
-                messages = conversation(self.instructions, filled(self.template, values))
+                text = filled(self.template, values)
+                messages = conversation(self.instructions, text, images, self.longest_side)
                 yield pair_id, name, first, question_id(messages), messages
 
 

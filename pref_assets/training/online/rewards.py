@@ -10,6 +10,7 @@ from pydantic import Field, TypeAdapter, field_validator
 
 from pref_assets.features.store import Store
 from pref_assets.home import Home
+from pref_assets.pairs.messages import shown_images
 from pref_assets.pairs.schema import MESSAGES
 from pref_assets.pairs.texts import content_text
 from pref_assets.scoring.judging.answers import ANSWERS, ask_all, conversation, question_id, questions
@@ -61,6 +62,9 @@ class JudgeRewards(Settings):
         "<request>\n{prompt}\n</request>\n\n<answer>\n{answer}\n</answer>\n\nRate the answer: [[1]] to [[10]]."
     )
     """The question, with `{prompt}` and `{answer}`; it asks for a number in double brackets."""
+    longest_side: int | None = Field(default=None, ge=16, le=4096)
+    """Shows the prompt's images to a judge that sees, none with a longer side than so many pixels. Null: prompts with
+    images are not answered, as nobody could say what their answers are worth."""
 
     @field_validator("template")
     @classmethod
@@ -72,7 +76,7 @@ class JudgeRewards(Settings):
         rows = []
         for id_, prompt, answer in items.select("id", "prompt", "messages").iter_rows():
             text = filled(self.template, {"prompt": content_text(prompt), "answer": content_text(answer)})
-            messages = conversation(self.instructions, text)
+            messages = conversation(self.instructions, text, shown_images(prompt), self.longest_side)
             rows.append({"id": id_, "question": question_id(messages), "messages": messages})
         return pl.DataFrame(rows, schema={"id": pl.String, "question": pl.String, "messages": MESSAGES})
 

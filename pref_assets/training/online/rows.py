@@ -3,7 +3,7 @@
 import polars as pl
 
 from pref_assets.pairs.schema import ONLINE_SAMPLES, REFERENCE_LOGPS
-from pref_assets.training.data import TRAINING_ROWS
+from pref_assets.training.data import TRAINING_ROWS, with_shown
 from pref_assets.training.online.updates import SAMPLED, UpdateConfig, choices_of
 
 
@@ -17,7 +17,7 @@ def online_rows(update: UpdateConfig, samples: pl.DataFrame, prompts: pl.DataFra
     Raises:
         ValueError: a prompt is not there.
     """
-    asked = samples.select("prompt_id").unique().join(prompts, on="prompt_id", how="left")
+    asked = samples.select("prompt_id").unique().join(with_shown(prompts), on="prompt_id", how="left")
     if absent := asked.filter(pl.col("messages").is_null())["prompt_id"].sort().to_list():
         raise ValueError(f"{len(absent)} prompts of the samples are not in the prompts table, e.g. {absent[:3]}")
     turns = dict(asked.select("prompt_id", "messages").iter_rows())

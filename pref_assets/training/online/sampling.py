@@ -12,10 +12,10 @@ from pref_assets.models.generation import Sampling
 from pref_assets.pool import seeded_hash
 from pref_assets.scoring.reward.rollouts import ConstraintRewards
 from pref_assets.settings import PolicyName, ReferenceName, Settings, SubsetName, digest
-from pref_assets.training.data import encode, sequence_id
+from pref_assets.training.data import encode, sequence_id, with_shown
 from pref_assets.training.errors import TrainingDataError
 from pref_assets.training.job import Job, Reporter
-from pref_assets.training.online.rewards import RewardConfig
+from pref_assets.training.online.rewards import CheckpointRewards, JudgeRewards, RewardConfig
 from pref_assets.training.reference import ReferenceLogps
 
 DRAWN = "drawn_answers"
@@ -55,7 +55,9 @@ class OnlineSamples(Settings):
         return self
 
     def asked(self, decisions: pl.DataFrame, pairs: pl.DataFrame, prompts: pl.DataFrame) -> pl.DataFrame:
-        """The prompts to answer, as in the prompts table, ordered by id.
+        """The prompts to answer, as in the prompts table, images in their places, ordered by id. Those with images are
+        left out where nobody who sees them would say what their answers earn: under a reward model, or a judge that
+        they are not shown to.
 
         Raises:
             TrainingDataError: there is none: the subset is empty, or the reward is by constraints and none states any.
@@ -64,7 +66,9 @@ class OnlineSamples(Settings):
 
         selected = pairs.join(decisions.filter("selected"), on="pair_id", how="semi").select("prompt_id").unique()
         found = prompts.join(selected, on="prompt_id", how="semi").sort("prompt_id")
-        found = found.filter(pl.col("images").list.len().fill_null(0) == 0)
+        blind = isinstance(self.reward, CheckpointRewards)
+        if blind or (isinstance(self.reward, JudgeRewards) and self.reward.longest_side is None):
+            found = found.filter(pl.col("images").list.len().fill_null(0) == 0)
         if found.is_empty():
             raise TrainingDataError(f"subset {self.subset!r} has no prompts to answer")
         if isinstance(self.reward, ConstraintRewards):
@@ -77,7 +81,7 @@ class OnlineSamples(Settings):
             found = found.filter(stated)
         hashes = seeded_hash(found["prompt_id"], self.seed, "online")
         drawn = found.with_columns(hash=hashes).sort("hash").head(self.prompts or len(found))
-        return drawn.drop("hash").sort("prompt_id")
+        return with_shown(drawn.drop("hash").sort("prompt_id"))
 
     def key(self, policy: str, reference: ReferenceLogps) -> str:
         """Store key of the drawn answers.

@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pref_assets.pairs.schema import PAIR_SCORES
 from pref_assets.pool import Pool
-from pref_assets.scoring import Likelihood
+from pref_assets.scoring import FollowupLikelihood, Likelihood
 from pref_assets.scoring.language.likelihood import logps_and_entropies
 from pref_assets.training.errors import TrainingDataError
 from pref_assets_tests.scoring.language.conftest import difference_alone, measured, named
@@ -95,8 +95,11 @@ def test_keys_hold_what_the_numbers_depend_on(tiny, pool):
 
 def test_what_cannot_be_read_is_refused(tiny, pool, tmp_path):
     shown = pool.prompts.with_columns(images=pl.lit(["a.png"], pl.List(pl.String)))
+    pictured = type(pool)(pool.pairs, pool.completions, prompts=shown)
     with pytest.raises(ValueError, match=r"16 completions answer prompts with images.*e\.g\. \['c0', "):
-        Likelihood(model=tiny).items(type(pool)(pool.pairs, pool.completions, prompts=shown))
+        FollowupLikelihood(model=tiny).items(pictured)
+    with pytest.raises(TrainingDataError, match="'user' shows an image or another part; only a model that sees"):
+        measured(tmp_path, Likelihood(model=tiny), pictured)
     with pytest.raises(ValueError, match=r"14 completions have no prompt.*materialize"):
         Likelihood(model=tiny).items(type(pool)(pool.pairs, pool.completions, prompts=pool.prompts.head(1)))
     fewer = pool.completions.filter(pl.col("completion_id") != "r7")
