@@ -120,7 +120,8 @@ def impact(home: Home, pipeline: str, selectors: Sequence[Selector], history: Hi
     """What the selectors taint, before and now.
 
     Pairs are tainted when any of their rows, votes, prompt or sides is withdrawn. A subset or evaluation uses the pairs
-    that it selects or, of the test split, measures; a checkpoint those it was trained on.
+    that it selects or, of the test split, measures; a checkpoint those it was trained on. Of a checkpoint that learned
+    from critiques, pairs are tainted as well by what was said of their answers.
 
     Raises:
         UnknownQueryError: the pipeline has no tables.
@@ -204,7 +205,24 @@ class _Judge:
         made = history.subsets.get((manifest.subset.key[-1], manifest.subset.data_version))
         inputs = () if made is None else made.inputs
         version = None if pinned is None else pinned.delta_version
-        return self._use(Computed("checkpoints", manifest.name, manifest.created, None, version, inputs), lambda: ids)
+        computed = Computed("checkpoints", manifest.name, manifest.created, None, version, inputs)
+        return self._criticised(self._use(computed, lambda: ids), manifest, ids)
+
+    def _criticised(self, use: Use, manifest: Manifest, ids: pl.LazyFrame) -> Use:
+        """The same of a checkpoint that learned from critiques: tainted is also what a withdrawn annotator said of an
+        answer without a vote on it, or a withdrawn row said of one."""
+        pins = [manifest.tables.get(name) for name in ("critiques", "completions", "pairs")]
+        if use.tainted is None or None in pins:
+            return use
+        _, completions, pairs = (None if pin is None else pin.delta_version for pin in pins)
+        try:
+            answers = self._scan("pairs", "completions", completions).filter(self._stones.said_of())
+            said = answers.select("completion_id").collect()["completion_id"].implode()
+            trained = self._scan("pairs", "pairs", pairs).join(ids, on="pair_id", how="semi")
+            sides = pl.col("chosen_id").is_in(said) | pl.col("rejected_id").is_in(said)
+            return replace(use, tainted=trained.filter(sides | self._stones.pairs()).select(pl.len()).collect().item())
+        except _GONE as error:
+            return replace(use, tainted=None, pairs=None, unknown=_said(error))
 
     def _use(self, computed: Computed, pairs: Callable[[], pl.LazyFrame]) -> Use:
         through = tuple(dict.fromkeys(self._through(computed)))

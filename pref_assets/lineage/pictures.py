@@ -24,4 +24,4 @@ def _picture(media: MediaStore, uri: str) -> Picture:
             width, height = image.size
         return Picture(uri, str(path), width, height, path.stat().st_size)
     except (OSError, ValueError, Image.DecompressionBombError) as error:
-        return Picture(uri, problem=str(error))
+        return Picture(uri, problem=str(error).removeprefix(f"{uri}: "))

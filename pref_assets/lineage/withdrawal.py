@@ -82,6 +82,12 @@ class Tombstones:
         """Rows of ``RECORD_COMPLETIONS`` with ratings that go."""
         return _any(self._lists("ratings", self._annotators(_field("annotator"))))
 
+    def said_of(self) -> pl.Expr:
+        """Rows of ``COMPLETIONS`` of which anything withdrawn may have been said: by a withdrawn annotator, or in a
+        withdrawn row that held the answer."""
+        annotators = self._lists("ratings", self._annotators(_field("annotator")))
+        return _any(annotators, self._lists("provenance", self._places(_field)))
+
     def votes(self) -> pl.Expr:
         """Rows of ``RECORD_VOTES`` that go, but for votes across prompts on answers to a withdrawn prompt."""
         sides = [each for side in SIDES for each in self._in("completion", side)]

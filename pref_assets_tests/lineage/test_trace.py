@@ -1,16 +1,20 @@
 """Questions a person asks of a row, and the answers."""
 
+import io
 import json
 from dataclasses import asdict
 
+import polars as pl
 import pytest
+from PIL import Image
 
 from pref_assets.home import Home
-from pref_assets.lineage.model import AmbiguousQueryError, Origin, UnknownQueryError
-from pref_assets.lineage.render import render, shorten
+from pref_assets.lineage.model import AmbiguousQueryError, Judgement, Origin, Side, UnknownQueryError
+from pref_assets.lineage.render import _side, render, shorten
 from pref_assets.lineage.trace import trace
 from pref_assets.lineage.uses import uses
-from pref_assets.pairs.schema import FLAGS, PAIR_DUPLICATES
+from pref_assets.pairs.media import MediaStore
+from pref_assets.pairs.schema import CRITIQUES, FLAGS, PAIR_DUPLICATES, PROMPTS
 from pref_assets_tests.lineage.conftest import URI
 
 
@@ -184,3 +188,52 @@ def test_a_trace_and_the_uses_tell_of_another_label(own):
     made = {use.name: use.made_from for use in uses(own.home, "p")}
     assert made["turned"] == "chosen from 2 pairs, 2 relabelled, 2 of them the other way round"
     assert made["all"] == "chosen from 2 pairs"
+
+
+def test_images_and_critiques_of_a_pair(own, tmp_path):
+    stream = io.BytesIO()
+    Image.new("RGB", (20, 10), "red").save(stream, "PNG")
+    stored = MediaStore(own.home.media).put(stream.getvalue())
+    broken = MediaStore(own.home.media).put(b"no image")
+    uris = [stored, "media://" + "0" * 64 + ".png", broken, "http://elsewhere/1.png", *(f"{n}.png" for n in range(2))]
+    seen = own.merged.prompts.with_columns(images=pl.lit(uris, pl.List(pl.String)))
+    own.write(("pairs", "prompts"), seen, PROMPTS)
+    row = own.merged.pairs.filter(pair_id=own.ids[0]).row(0, named=True)
+    said = {"completion_id": row["chosen_id"], "critique": None, "writer": "human", "category": "silent"}
+    own.write(("critiques", "raw"), CRITIQUES.frame([said]), CRITIQUES)
+    found = trace(own.home, "p", own.ids[0])
+    [pair] = found.pairs
+    assert [(each.width, each.height, each.problem is None) for each in pair.images[:2]] == [
+        (20, 10, True),
+        (None, None, False),
+    ]
+    assert [each.critiques for each in pair.chosen.critiques] == ["raw"]
+    assert (pair.rejected.critiques, pair.chosen.judgements) == ([], [])
+    text = render(found)
+    for expected in (
+        f"  image     {MediaStore(own.home.media).path(stored)}  (20 x 10, {len(stream.getvalue())} bytes)",
+        "not in the media store",
+        f"{broken}: cannot identify image file",
+        "http://elsewhere/1.png: not on this machine",
+        "and 2 more images",
+        "critique raw (human, silent)\n",
+    ):
+        assert expected in text
+    json.dumps(asdict(found))
+
+
+def test_of_many_critiques_some_are_shown_and_all_are_counted():
+    judgement = Judgement("gap", 1.5, [f"Long {n} " * 50 for n in range(7)], [1.5] * 7, truncated=True)
+    side = Side("id", "text", None, [], [], judgements=[judgement])
+    lines = list(_side("chosen", side))
+    assert lines[1].strip() == "reward gap +1.500, truncated"
+    assert lines[-1].strip() == "and 4 more critiques"
+    assert len(lines) == 6
+    assert max(map(len, lines)) < 120
+
+
+def test_reasons_of_votes_and_ratings_are_said():
+    rating = {"dimension": "faithfulness", "value": 5.0, "annotator": "ann", "rationale": "All there."}
+    comment = {"dimension": "reason", "value": None, "annotator": "ann", "rationale": "Right."}
+    lines = [line.strip() for line in _side("chosen", Side("id", "text", None, [rating, comment], []))]
+    assert lines[1:] == ["rated faithfulness=5 (ann), reason: 'Right.' (ann)", "because All there."]

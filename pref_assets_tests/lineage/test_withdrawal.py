@@ -4,8 +4,17 @@ import polars as pl
 import pytest
 
 from pref_assets.home import Home
+from pref_assets.lineage.impact import History, impact
 from pref_assets.lineage.withdrawal import Records, Selector, Tombstones, tombstones, withdraw, withdrawn
-from pref_assets.pairs.schema import COMPARISONS, RECORD_COMPLETIONS, RECORD_PROMPTS, RECORD_VOTES, pair_id
+from pref_assets.pairs.schema import (
+    COMPARISONS,
+    COMPLETIONS,
+    CRITIQUES,
+    RECORD_COMPLETIONS,
+    RECORD_PROMPTS,
+    RECORD_VOTES,
+    pair_id,
+)
 
 
 def place(source="s", uri="f", row=1):
@@ -144,3 +153,27 @@ def test_tombstones_are_written_once_with_reason_and_time(tmp_path):
     assert withdraw(home, "p", [first], "again")[0].version == 1
     with pytest.raises(ValueError, match="--reason"):
         withdraw(home, "p", [Selector("annotator", "cy")], " ")
+
+
+@pytest.mark.parametrize(
+    ("selector", "plain", "criticised"),
+    [("annotator:zoe", 0, 1), ("annotator:ann", 2, 2), ("row:late.jsonl:9", 0, 1), ("annotator:nobody", 0, 0)],
+)
+def test_a_checkpoint_that_learned_critiques_is_tainted_by_who_only_commented(own, selector, plain, criticised):
+    """A withdrawn comment is in no vote and in no pair's provenance."""
+    kind, _, value = selector.partition(":")
+    pairs = own.merged.pairs
+    one = pairs.filter(pair_id=own.ids[0])["chosen_id"].item()
+    rows = own.merged.completions.to_dicts()
+    for row in rows:
+        if row["completion_id"] == one:
+            row["ratings"].append({"dimension": "reason", "value": None, "annotator": "zoe", "rationale": "Good."})
+            row["provenance"].append({"source": "late", "uri": "late.jsonl", "row": 9, "batch": "b2"})
+    pins = {**own.pins, "completions": own.write(("pairs", "completions"), COMPLETIONS.frame(rows), COMPLETIONS)}
+    said = {"completion_id": one, "critique": "Good.", "reasons": "Good.", "writer": "human", "category": "said"}
+    own.train("plain", "1" * 8, own.every, own.ids, pins)
+    pins["critiques"] = own.write(("critiques", "own"), CRITIQUES.frame([said]), CRITIQUES)
+    own.train("critic", "2" * 8, own.every, own.ids, pins)
+    found = impact(own.home, "p", [Selector(kind, value)], History((), ()))
+    tainted = {each.name: each.before.tainted for each in found.checkpoints}
+    assert tainted == {"rm": plain, "plain": plain, "critic": criticised}
