@@ -114,7 +114,8 @@ def _reference_logps(spec: PipelineSpec, name: str, settings: ReferenceLogps) ->
         }
         texts = _sequences(rows, policies)
         if scored:
-            every = completion_items(Pool(pairs, completions, prompts=prompts)).rename({"id": "completion_id"})
+            pool = Pool(pairs, completions, prompts=prompts)
+            every = completion_items(pool, seen=True).rename({"id": "completion_id"})
             texts = pl.concat([every, texts.select(every.columns)]).unique("completion_id").sort("completion_id")
         ids = texts["completion_id"].to_list()
         folders: dict[str, Folder] = taken(inputs, "checkpoints")
