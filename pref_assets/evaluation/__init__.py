@@ -17,6 +17,7 @@ from pref_assets.evaluation.diversity import Diversity
 from pref_assets.evaluation.probe import Probe
 from pref_assets.evaluation.ranking import RankingAccuracy
 from pref_assets.evaluation.reward import LengthBias, RewardAccuracy
+from pref_assets.evaluation.safety import Safety
 from pref_assets.evaluation.style import StyleBias
 from pref_assets.evaluation.value_drift import ValueDrift
 from pref_assets.evaluation.verifier import Verifier
@@ -37,6 +38,7 @@ EvaluationConfig = Annotated[
     | Diversity
     | BestOfN
     | ValueDrift
+    | Safety
     | Arena,
     Field(discriminator="type"),
 ]
@@ -54,6 +56,7 @@ __all__ = [
     "RankingAccuracy",
     "RewardAccuracy",
     "RewardBench",
+    "Safety",
     "StyleBias",
     "ValueDrift",
     "Verifier",

@@ -9,6 +9,7 @@ import polars as pl
 
 from pref_assets.evaluation.answers import Answerer
 from pref_assets.evaluation.fill import fill
+from pref_assets.evaluation.seen import refuse_blind
 from pref_assets.evaluation.verifier import GENERATIONS, generations_key
 from pref_assets.features.store import Store
 from pref_assets.home import Home
@@ -37,6 +38,9 @@ def answer(
 
     Returns:
         Answers ``computed`` now and ``reused`` from the store.
+
+    Raises:
+        CannotSeeError: a model reads text alone, and a prompt has images.
     """
     from pref_assets.models.generation import generate
 
@@ -48,7 +52,9 @@ def answer(
         for sampling in draws:
 
             def ask(part: pl.DataFrame, model: tuple[Any, Any], sampling: Sampling = sampling) -> pl.DataFrame:
-                texts = generate(*model, part["messages"].to_list(), sampling)
+                conversations = part["messages"].to_list()
+                refuse_blind(each.name, model[1], conversations)  # noqa: B023
+                texts = generate(*model, conversations, sampling)
                 asked = pl.Series([content_text(messages[-1:]) for messages in part["messages"]], dtype=pl.String)
                 name = pl.lit(each.name)  # noqa: B023
                 return part.select("id").with_columns(model=name, prompt=asked, text=pl.Series(texts, dtype=pl.String))

@@ -11,9 +11,11 @@ from pydantic import Field, model_validator
 from pref_assets.evaluation import baselines
 from pref_assets.evaluation.base import CheckpointRef, Evaluation, Inputs
 from pref_assets.evaluation.heldout import NothingHeldOutError, sample
+from pref_assets.evaluation.seen import seen_prompts
 from pref_assets.evaluation.verifier import GENERATIONS, base_model, generations_key
 from pref_assets.home import Home
 from pref_assets.models.generation import Sampling
+from pref_assets.pairs.image_controls import ImageControl
 from pref_assets.pairs.schema import completion_id
 from pref_assets.pairs.splits import TEST
 from pref_assets.training.checkpoint import Kind
@@ -85,6 +87,9 @@ class PolicyAnswers(Evaluation):
     """Answers to each prompt."""
     sampling: Sampling = Sampling(temperature=1.0)
     """How answers are drawn."""
+    images: ImageControl = "own"
+    """What is shown of prompts with images: their own, those of another prompt (drawn by `seed`), or `none`: what a
+    policy says without looking."""
 
     @model_validator(mode="after")
     def _several_are_drawn(self) -> Self:
@@ -97,18 +102,27 @@ class PolicyAnswers(Evaluation):
         return {"prompts": self.test_prompts(inputs).select(pl.col("prompt_id").alias("id"), "messages")}
 
     def test_prompts(self, inputs: Inputs) -> pl.DataFrame:
-        """Sampled held-out prompts without images, sorted by id.
+        """Sampled held-out prompts, sorted by id, with their images in place: frame(prompt_id, messages). Where other
+        images are shown than a prompt's own, its id is that of the prompt as it is shown.
 
         Raises:
             NothingHeldOutError: there is none.
+            ValueError: see ``seen.seen_prompts``.
         """
-        test = inputs.prompts.filter(pl.col("split") == TEST, pl.col("images").list.len().fill_null(0) == 0)
+        test = inputs.prompts.filter(pl.col("split") == TEST)
         if test.is_empty():
             raise NothingHeldOutError(
-                f"no prompt to answer: the split {TEST!r} holds none without images; give it a share under "
-                "`pairs: splits`"
+                f"no prompt to answer: the split {TEST!r} holds none; give it a share under `pairs: splits`"
             )
-        return sample(test, "prompt_id", self.prompts, self.seed)
+        return self.shown(sample(test, "prompt_id", self.prompts, self.seed))
+
+    def shown(self, prompts: pl.DataFrame) -> pl.DataFrame:
+        """Prompts (prompt_id, messages, images, split) as they are asked: frame(prompt_id, messages) sorted by id."""
+        return self.seen(prompts).select(prompt_id="asked", messages="messages").sort("prompt_id")
+
+    def seen(self, prompts: pl.DataFrame) -> pl.DataFrame:
+        """Prompts (prompt_id, messages, images, split) with what is shown: see ``seen.seen_prompts``."""
+        return seen_prompts(prompts, self.images, self.seed)
 
     def draws(self) -> list[Sampling]:
         """The settings of each answer to a prompt."""

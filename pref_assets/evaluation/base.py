@@ -148,6 +148,10 @@ class Evaluation(Settings):
         """Tables that the task reads."""
         raise NotImplementedError
 
+    def asks(self, inputs: Inputs) -> bool:
+        """Whether the task has anything to do; by default where there is a checkpoint."""
+        return bool(inputs.checkpoints)
+
     def rows(self, inputs: Inputs, home: Home) -> pl.DataFrame:
         """The ``EVALUATIONS`` table, from inputs and what the task has stored.
 
@@ -171,11 +175,11 @@ def evaluate(config: Evaluation, inputs: Inputs, home: Home, run: Callable[[Job]
         config: the evaluation.
         inputs: see ``Inputs``.
         home: where the store and the task's inputs live.
-        run: runs a job where heavy work runs; not called without checkpoints.
+        run: runs a job where heavy work runs; not called where there is nothing to ask.
     """
     # Images that a bench brings are stored in, and read from, this home.
     with home.current():
-        if inputs.checkpoints:
+        if config.asks(inputs):
             tables = config.tables(inputs)
             files = {name: str(_write_once(frame, home)) for name, frame in tables.items()}
             params = {

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 from pref_assets.evaluation.answers import said
 from pref_assets.evaluation.base import CheckpointRef
 from pref_assets.evaluation.reward import REWARD_SCORES
+from pref_assets.evaluation.seen import refuse_blind
 from pref_assets.home import Home
 from pref_assets.pairs.texts import prompt_text
 from pref_assets.scoring.judging.answers import ANSWERS, conversation, question_id
@@ -22,6 +23,10 @@ from pref_assets.settings import RewardModelName, Settings
 
 if TYPE_CHECKING:
     from pref_assets.features.store import Store
+
+
+JUDGE = "the judge"
+"""Who cannot see, in messages."""
 
 
 class RewardJudge(Settings):
@@ -83,7 +88,11 @@ def duels(prompts: pl.DataFrame, ours: pl.DataFrame, theirs: pl.DataFrame) -> pl
 
     Returns:
         prompt_id, draw, prompt (text), ours, theirs (texts), ours_id, theirs_id (completion ids).
+
+    Raises:
+        CannotSeeError: a prompt shows images, which no judge here sees.
     """
+    refuse_blind(JUDGE, None, prompts["messages"].to_list())
     asked = prompts.select(
         "prompt_id", prompt=pl.Series([prompt_text(turns) for turns in prompts["messages"]], dtype=pl.String)
     )
@@ -137,7 +146,12 @@ def rewards(judge: RewardJudge, ids: pl.Series, others: Mapping[str, CheckpointR
 
 
 def answer_items(prompts: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
-    """Answers as a reward model reads them: frame(id, prompt, messages), each once, sorted by id."""
+    """Answers as a reward model reads them: frame(id, prompt, messages), each once, sorted by id.
+
+    Raises:
+        CannotSeeError: a prompt shows images, which these reward models do not see.
+    """
+    refuse_blind(JUDGE, None, prompts["messages"].to_list())
     turns = prompts.select("prompt_id", prompt="messages")
     found = answers.unique("completion_id", keep="first").sort("completion_id").join(turns, on="prompt_id")
     messages = pl.Series([said(text) for text in found["text"]], dtype=turns.schema["prompt"])

@@ -17,6 +17,9 @@ from pref_assets.evaluation.fill import fill
 from pref_assets.evaluation.judges import RewardJudge, answer_items, duels, others_of, store_of
 from pref_assets.evaluation.judging import ask_about, ask_missing, reward_answers
 from pref_assets.evaluation.ranking import POLICY_LOGPS, RankingAccuracy, logps_key
+from pref_assets.evaluation.safety.classifying import classify
+from pref_assets.evaluation.safety.evaluation import HARM, MENTION, Safety
+from pref_assets.evaluation.safety.judges import AskedHarm, AskedMention, HarmClassifier
 from pref_assets.evaluation.stances import AskedStance
 from pref_assets.evaluation.token_logps import score_tokens
 from pref_assets.evaluation.value_drift import ValueDrift
@@ -24,7 +27,7 @@ from pref_assets.evaluation.verifier import Verifier
 from pref_assets.evaluation.win_rate import WinRate
 from pref_assets.features.store import Store
 from pref_assets.home import Home
-from pref_assets.scoring.judging.answers import questions
+from pref_assets.scoring.judging.answers import questions as questions_of
 from pref_assets.training.job import Job, Reporter
 
 
@@ -178,9 +181,32 @@ def _value_drift(job: Job, report: Reporter) -> dict[str, Any]:
     home, topics, ids = Home(Path(job.home)), config.topic_prompts(), prompts["id"].to_list()
     parts = [topics.join(stored_answers(home, who, ids, config.draws()), on="prompt_id") for who in series]
     texts = list(pl.concat(parts).select("topic", "prompt", "text").iter_rows())
-    asked = questions((id_, messages, 0) for id_, messages in config.judge.asked(texts))
+    asked = questions_of((id_, messages, 0) for id_, messages in config.judge.asked(texts))
     computed = ask_missing(config.judge.endpoint, config.judge.asking, asked, store_of(job.home), report)
     return {"computed": done["computed"] + computed, "reused": done["reused"] + asked.height - computed}
+
+
+def _safety(job: Job, report: Reporter) -> dict[str, Any]:
+    """Answers of every checkpoint and its reference to the bench, and verdicts on them and on those that are given."""
+    config, home, store = Safety.model_validate(job.config), Home(Path(job.home)), store_of(job.home)
+    prompts, questions = pl.read_parquet(job.inputs["prompts"]), pl.read_parquet(job.inputs["questions"])
+    who = with_bases(checkpoints(job))
+    done = answer(job.home, who, prompts, config.draws(), config.save_every, report)
+    asked = config.asked(questions)
+    texts = [pl.read_parquet(job.inputs["answers"]).select("row", "text")]
+    for each in who:
+        said = stored_answers(home, each, prompts["id"].to_list(), config.draws())
+        texts.append(asked.join(said.select("prompt_id", "text"), on="prompt_id").select("row", "text"))
+    answers = questions.join(pl.concat(texts).unique(), on="row").sort("row", "text")
+    harm, mention = ([item for _, item in config.items(answers, metrics)] for metrics in (HARM, MENTION))
+    computed = 0
+    if isinstance(config.harm, HarmClassifier):
+        computed += classify(config.harm, harm, store, config.save_every, report)
+    for judge, items in ((config.harm, harm), (config.mention, mention)):
+        if isinstance(judge, AskedHarm | AskedMention):
+            todo = questions_of((id_, messages, 0) for id_, messages in judge.asked(items))
+            computed += ask_missing(judge.endpoint, judge.asking, todo, store, report)
+    return {"computed": done["computed"] + computed, "reused": done["reused"]}
 
 
 _TASKS: dict[str, Callable[[Job, Reporter], dict[str, Any]]] = {
@@ -191,4 +217,5 @@ _TASKS: dict[str, Callable[[Job, Reporter], dict[str, Any]]] = {
     "diversity": _diversity,
     "best_of_n": _best_of_n,
     "value_drift": _value_drift,
+    "safety": _safety,
 }

@@ -5,6 +5,7 @@ preferences often still rank held-out pairs wrongly, because the reference model
 The three numbers tell the two apart.
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import polars as pl
@@ -17,8 +18,10 @@ from pref_assets.evaluation.heldout import sample
 from pref_assets.evaluation.idealised import CERTAIN, ideal_log_ratio
 from pref_assets.evaluation.intervals import bootstrap_mean, group_numbers
 from pref_assets.evaluation.reward import items
+from pref_assets.evaluation.seen import seen_prompts
 from pref_assets.home import Home
-from pref_assets.pairs.schema import EVALUATIONS
+from pref_assets.pairs.image_controls import ImageControl
+from pref_assets.pairs.schema import EVALUATIONS, content_id
 from pref_assets.settings import digest
 from pref_assets.training.checkpoint import Kind
 from pref_assets.training.job import TaskName
@@ -45,6 +48,8 @@ class RankingAccuracy(Evaluation):
     checkpoint_kind: ClassVar[Kind] = "policy"
     task: ClassVar[TaskName] = "evaluate_policy"
 
+    images: ImageControl = "own"
+    """What is shown of prompts with images: their own, those of another prompt (drawn by `seed`), or `none`."""
     max_pairs: int = Field(default=256, ge=1)
     """Held-out pairs to measure, drawn by `seed`; all when there are fewer."""
     tie: float = Field(default=0.01, ge=0)
@@ -58,15 +63,35 @@ class RankingAccuracy(Evaluation):
         return sample(super().test_pairs(inputs), "pair_id", self.max_pairs, self.seed)
 
     def tables(self, inputs: Inputs) -> dict[str, pl.DataFrame]:
-        """``items``: every completion of a sampled pair after its prompt."""
-        return {"items": items(self.test_pairs(inputs), inputs)}
+        """``items``: every completion of a sampled pair after its prompt, which shows its images."""
+        return {"items": self.asked(self.test_pairs(inputs), inputs).drop("own_id")}
+
+    def asked(self, test: pl.DataFrame, inputs: Inputs) -> pl.DataFrame:
+        """Completions of the pairs after what is shown: frame(completion_id, prompt, messages, own_id).
+
+        ``own_id`` is the completion's; ``completion_id`` is another where its prompt is shown other images than its
+        own, so that its log-probability is another one.
+        """
+        plain = items(test, inputs)
+        prompts = inputs.completions.join(plain.select("completion_id"), on="completion_id", how="semi")
+        named = inputs.prompts.join(prompts.select("prompt_id").unique(), on="prompt_id", how="semi")
+        shown = seen_prompts(named.sort("prompt_id"), self.images, self.seed)
+        of = prompts.select("completion_id", "prompt_id").join(shown.rename({"messages": "prompt"}), on="prompt_id")
+        found = plain.drop("prompt").join(of, on="completion_id")
+        ids = [
+            own if asked == prompt else content_id("asked", asked, own)
+            for own, asked, prompt in found.select("completion_id", "asked", "prompt_id").iter_rows()
+        ]
+        found = found.rename({"completion_id": "own_id"}).with_columns(completion_id=pl.Series(ids, dtype=pl.String))
+        return found.select("completion_id", "prompt", "messages", "own_id").sort("completion_id")
 
     def rows(self, inputs: Inputs, home: Home) -> pl.DataFrame:
         test = self.test_pairs(inputs)
         rows, untrained = [], set()
+        names = dict(self.asked(test, inputs).select("own_id", "completion_id").iter_rows())
         measured: dict[str, list[Margins]] = {metric: [] for metric in MARGINS}
         for checkpoint in inputs.checkpoints:
-            policy, reference = _stored(checkpoint, test, home)
+            policy, reference = _stored(checkpoint, names, home)
             columns = pair_margins(test, policy, reference)
             if checkpoint.base not in untrained:
                 untrained.add(checkpoint.base)
@@ -150,13 +175,17 @@ def logps_key(version: str, reference: dict[str, Any]) -> str:
     return digest({"version": version, "max_length": reference["max_length"]})
 
 
-def _stored(checkpoint: CheckpointRef, test: pl.DataFrame, home: Home) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _stored(checkpoint: CheckpointRef, names: Mapping[str, str], home: Home) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows (id, …) of policy and reference by the completions' own ids, which ``names`` leads to those in the store."""
     from pref_assets.features.store import Store
     from pref_assets.training.reference import ReferenceLogps, reference_rows
 
     store = Store(home.store)
-    ids = pl.concat([test["chosen_id"], test["rejected_id"]]).unique().sort().to_list()
+    ids = sorted(names.values())
+    own = pl.DataFrame({"id": list(names.values()), "own": list(names)}, schema={"id": pl.String, "own": pl.String})
     settings = dict(checkpoint.reference or {})
     policy = store.read(POLICY_LOGPS, logps_key(checkpoint.version, settings), ids)
     reference = reference_rows(store, ReferenceLogps.model_validate(settings), ids, checkpoint.reference_version)
-    return policy, reference.rename({"completion_id": "id"})
+    found = (policy, reference.rename({"completion_id": "id"}))
+    first, second = (each.join(own, on="id").drop("id").rename({"own": "id"}) for each in found)
+    return first, second

@@ -132,11 +132,21 @@ def evaluate_reward_model(job: Job, report: Reporter) -> dict[str, Any]:
         Items ``computed`` now and ``reused`` from the store.
     """
     from pref_assets.evaluation.states import store_states
-    from pref_assets.features.store import Store
-    from pref_assets.training.reward_model import RewardModel, load_reward_model, reward_text
 
     if job.config.get("type") == "probe":
         return store_states(job, report)
+    if job.config.get("type") == "mm_rlhf_bench":
+        from pref_assets.evaluation.benches.judging import judge_bench
+
+        return judge_bench(job, report)
+    return score_items(job, report)
+
+
+def score_items(job: Job, report: Reporter) -> dict[str, Any]:
+    """Rewards of the items under every checkpoint, unless stored."""
+    from pref_assets.features.store import Store
+    from pref_assets.training.reward_model import RewardModel, load_reward_model, reward_text
+
     store = Store(Home(Path(job.home)).store)
     frame = pl.read_parquet(job.inputs["items"]).rename({"completion_id": "id"})
     scored = 0

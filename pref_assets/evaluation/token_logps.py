@@ -9,7 +9,8 @@ from pref_assets.evaluation.answers import Answerer
 from pref_assets.evaluation.divergence import TOKEN_LOGPS, Divergence, token_key
 from pref_assets.evaluation.fill import fill
 from pref_assets.features.store import Store
-from pref_assets.pairs.messages import chat
+from pref_assets.models.vision import Sight
+from pref_assets.pairs.messages import chat, shown_images
 from pref_assets.training.data import Encoded
 from pref_assets.training.job import Reporter
 
@@ -43,10 +44,17 @@ def score_tokens(
 
 
 def encode_answer(tokenizer: Any, messages: list[dict[str, str]], text: str, max_new_tokens: int) -> Encoded:
-    """A prompt as it is given to generate from, and the answer after it, with its end where that was reached."""
-    turns, tools = chat(messages)
-    asked = tokenizer.apply_chat_template(turns, tools=tools, tokenize=False, add_generation_prompt=True)
-    prompt, answer = (tokenizer(each, add_special_tokens=False)["input_ids"] for each in (asked, text))
+    """A prompt as it is given to generate from (``tokenizer`` may be the `Sight` of a model that sees), and the answer
+    after it, with its end where that was reached."""
+    seen = None
+    if isinstance(tokenizer, Sight):
+        prompt, seen = tokenizer.prompt(tokenizer.render(messages, ask=True), shown_images(messages))
+        tokenizer = tokenizer.tokenizer
+    else:
+        turns, tools = chat(messages)
+        asked = tokenizer.apply_chat_template(turns, tools=tools, tokenize=False, add_generation_prompt=True)
+        prompt = tokenizer(asked, add_special_tokens=False)["input_ids"]
+    answer = tokenizer(text, add_special_tokens=False)["input_ids"]
     if len(answer) < max_new_tokens:
         answer = [*answer, tokenizer.eos_token_id]
-    return Encoded((*prompt, *answer), len(prompt), truncated=False)
+    return Encoded((*prompt, *answer), len(prompt), truncated=False, seen=seen)

@@ -15,7 +15,7 @@ from pref_assets.models.generation import Sampling
 from pref_assets.models.tiny import tiny_llama
 from pref_assets.selection.base import decisions
 from pref_assets.training.checkpoint import Pinned, read_manifest
-from pref_assets.training.data import training_rows
+from pref_assets.training.data import training_rows, with_shown
 from pref_assets.training.job import Job
 from pref_assets.training.jobs import policy_job
 from pref_assets.training.policy import PolicyCheckpoint, train_policy
@@ -50,9 +50,10 @@ def train(inputs, home, reference):
     """A policy trained on p7 for a step, as the pipeline would."""
     chosen = decisions(inputs.pairs.select("pair_id", selected=pl.col("split") == "train", reason=pl.lit("all")))
     rows = training_rows(chosen, inputs.pairs, inputs.prompts, inputs.completions)
-    home.root.mkdir(parents=True)
+    home.root.mkdir(parents=True, exist_ok=True)
     path = home.root / "texts.parquet"
-    texts = inputs.completions.join(inputs.prompts.select("prompt_id", prompt="messages"), on="prompt_id")
+    asked = with_shown(inputs.prompts).select("prompt_id", prompt="messages")
+    texts = inputs.completions.join(asked, on="prompt_id")
     trained = texts.filter(pl.col("completion_id").is_in(["d1", "d2"]))
     trained.select("completion_id", "prompt", "messages").write_parquet(path)
     settings, files = reference.model_dump(mode="json"), {"completions": str(path)}

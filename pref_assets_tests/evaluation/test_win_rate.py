@@ -12,10 +12,12 @@ from pref_assets.evaluation.answers import base, policy, stored_answers
 from pref_assets.evaluation.judges import AskedJudge, RewardJudge, duels, points
 from pref_assets.evaluation.judging import ask_about
 from pref_assets.evaluation.length_control import length_controlled
+from pref_assets.evaluation.seen import CannotSeeError
 from pref_assets.evaluation.win_rate import WinRate
 from pref_assets.features.store import Store
 from pref_assets.home import Home
 from pref_assets.models.generation import Sampling
+from pref_assets.pairs.messages import shown, shown_images
 from pref_assets.settings import Reference
 from pref_assets_tests.evaluation.conftest import Quiet
 from pref_assets_tests.evaluation.fake_policies import answered, checkpoint, inputs, prompts, rewarded, value
@@ -152,9 +154,22 @@ def test_greedy_answers_cannot_be_several():
         config(samples=2, sampling=Sampling(temperature=0.0))
 
 
-def test_prompts_with_images_are_not_asked(fought):
+def test_what_is_shown_is_another_prompt(fought):
     asked, _home = fought
-    pictured = asked.prompts.with_columns(
-        images=pl.when(pl.col("prompt_id") == "c").then(pl.lit(["x.png"])).otherwise("images")
-    )
-    assert config().test_prompts(inputs(pictured))["prompt_id"].to_list() == ["a", "b"]
+    uris = {"b": ["x.png"], "c": ["y.png", "z.png"]}
+    images = pl.Series([uris.get(each, []) for each in asked.prompts["prompt_id"]], dtype=pl.List(pl.String))
+    pictured = asked.prompts.with_columns(images=images)
+    found = {c: config(images=c).test_prompts(inputs(pictured)) for c in ("own", "shuffled", "none")}
+    assert found["own"]["prompt_id"].to_list() == ["a", "b", "c"]
+    assert [shown_images(each) for each in found["own"]["messages"]] == [[], ["x.png"], ["y.png", "z.png"]]
+    for control, expected in (("shuffled", [[], ["x.png"], ["y.png", "z.png"]]), ("none", [[], [], []])):
+        assert sorted(shown_images(each) for each in found[control]["messages"]) == expected
+        # The prompt without images stays itself; the others are other prompts under each control.
+        assert set(found[control]["prompt_id"]) & {"a", "b", "c"} == {"a"}
+    assert not set(found["none"]["prompt_id"]) & set(found["shuffled"]["prompt_id"]) - {"a"}
+
+
+def test_judges_do_not_see():
+    prompts = pl.DataFrame({"prompt_id": ["a"], "messages": [shown([{"role": "user", "content": "Which?"}], ["x"])]})
+    with pytest.raises(CannotSeeError, match="the judge reads text alone, and 1 of 1 prompts"):
+        duels(prompts, pl.DataFrame(), pl.DataFrame())

@@ -11,6 +11,7 @@ from pref_assets.content import content_hash
 from pref_assets.evaluation import baselines
 from pref_assets.evaluation.accuracy import VERSUS, Margins, mirrored, row
 from pref_assets.evaluation.base import CheckpointRef, Evaluation, Inputs
+from pref_assets.evaluation.benches.critics import REASONS, bench_pool, rewards
 from pref_assets.evaluation.benches.formats import BenchRowError
 from pref_assets.evaluation.benches.mm_rlhf_rows import CATEGORIES, PAIRED, read_pairs, read_results
 from pref_assets.evaluation.benches.overlap import overlap, refuse
@@ -19,12 +20,16 @@ from pref_assets.evaluation.heldout import held_out
 from pref_assets.evaluation.intervals import Estimate, bootstrap_mean, group_numbers, share
 from pref_assets.evaluation.reward import REWARD_SCORES, score_margins
 from pref_assets.home import Home
+from pref_assets.pairs.image_controls import ImageControl
 from pref_assets.pairs.media import MediaStore
 from pref_assets.pairs.schema import EVALUATIONS
 from pref_assets.pairs.texts import text_of
 from pref_assets.pool import seeded_uniform
+from pref_assets.scoring.reward import CritiqueReward
+from pref_assets.scoring.reward.critique import CritiqueSampling
 from pref_assets.settings import ScoresName
 from pref_assets.training.checkpoint import Kind
+from pref_assets.training.critique_reward import KIND
 from pref_assets.training.job import TaskName
 
 SEEN = ("seen_prompts", "seen_images", "unknown_pairs")
@@ -54,7 +59,7 @@ class MMRLHFBench(Evaluation):
     """
 
     type: Literal["mm_rlhf_bench"] = "mm_rlhf_bench"
-    checkpoint_kind: ClassVar[Kind] = "reward_model"
+    checkpoint_kind: ClassVar[Kind] = "critique_reward_model"
     task: ClassVar[TaskName] = "evaluate_reward_model"
 
     location: str | None = None
@@ -71,14 +76,24 @@ class MMRLHFBench(Evaluation):
     """Folders that are categories; null: every first folder is one."""
     path_fields: tuple[str, ...] = Field(default=("image", "video"), min_length=1)
     """Metadata of held-out prompts with the path whose first folder is the category; the first that is there counts."""
-    images: Literal["own", "none"] = "own"
-    """`none` shows the checkpoints no image: how far words alone go."""
+    images: ImageControl = "own"
+    """What checkpoints are shown: a prompt's own images, those of another prompt (drawn by `seed`), or `none`: how far
+    words alone go."""
+    mode: Literal["generate", "given", "none"] = "generate"
+    """After which critique a model that criticises is read: its own, the bench's ``chosen_reason`` and
+    ``rejected_reason`` (pairs that lack one are undecided), or none."""
+    samples: int = Field(default=1, ge=1, le=1000)
+    """Critiques of its own whose rewards are averaged."""
+    sampling: CritiqueSampling = CritiqueSampling()
+    """How it writes them."""
+    batch_tokens: int = Field(default=2048, ge=1, le=10_000_000)
+    """Tokens, padding included, that go through a model that criticises at once; changes no number."""
     overlap: Literal["refuse", "report"] = "refuse"
     """Where a checkpoint trained on prompts or images of the bench: fail, or only say so. Of held-out pairs, which the
     splits keep apart, it is only said."""
 
     @model_validator(mode="after")
-    def _something_to_measure(self) -> Self:
+    def _fields_go_together(self) -> Self:
         if self.image_folder is not None and self.location is None:
             raise ValueError("`image_folder` belongs to a bench; name its rows under `location`")
         if self.scores and self.location is not None:
@@ -88,13 +103,26 @@ class MMRLHFBench(Evaluation):
         return self
 
     def tables(self, inputs: Inputs) -> dict[str, pl.DataFrame]:
-        """``items``: every answer after its prompt, and the prompt's images."""
+        """``pairs`` for models that criticise; ``items``, every answer after its prompt's words, for others."""
         pairs, _ = self.pairs(inputs, Home.default())
-        sides = [
-            pairs.select(completion_id=f"{side}_id", prompt="prompt", messages=side, images="images")
-            for side in ("chosen", "rejected")
-        ]
-        return {"items": pl.concat(sides).unique("completion_id", keep="first").sort("completion_id")}
+        for each in inputs.checkpoints:
+            self.check(each, pairs)
+        sides = [pairs.select("prompt", completion_id=f"{s}_id", messages=s) for s in ("chosen", "rejected")]
+        return {"pairs": pairs, "items": pl.concat(sides).unique("completion_id", keep="first").sort("completion_id")}
+
+    def scorer(self, checkpoint: str) -> CritiqueReward:
+        """How a model that criticises is read."""
+        return CritiqueReward(
+            checkpoint=checkpoint,
+            mode=self.mode,
+            critiques=REASONS if self.mode == "given" else None,
+            samples=self.samples,
+            sampling=self.sampling,
+            images=self.images,
+            seed=self.seed,
+            batch_tokens=self.batch_tokens,
+            save_every=self.save_every,
+        )
 
     def pairs(self, inputs: Inputs, home: Home) -> tuple[pl.DataFrame, int]:
         """The pairs to judge as ``PAIRED``, and how many rows of the bench repeated one.
@@ -117,7 +145,11 @@ class MMRLHFBench(Evaluation):
         path = pl.coalesce(pl.when(each != "").then(each) for each in paths)
         category = path.map_elements(self._category, return_dtype=pl.String, skip_nulls=False)
         found = found.rename({"messages": "prompt"}).with_columns(
-            group="prompt_id", category=category, images=pl.col("images").fill_null([])
+            group="prompt_id",
+            category=category,
+            images=pl.col("images").fill_null([]),
+            chosen_reason=pl.lit(None, pl.String),
+            rejected_reason=pl.lit(None, pl.String),
         )
         return found.select(pl.col(name).cast(dtype) for name, dtype in PAIRED.items()).sort("pair_id"), 0
 
@@ -133,8 +165,8 @@ class MMRLHFBench(Evaluation):
             pairs, repeated = self.pairs(inputs, home)
             for each in inputs.checkpoints:
                 rows += self._seen(each, pairs, inputs)
-                rewards = self._of_checkpoint(each, pairs, home)
-                judged.append((Margins(each.name, each.version, rewards), rewards))
+                given = self._of_checkpoint(each, pairs, home)
+                judged.append((Margins(each.name, each.version, given), given))
             for name in self.scores:
                 scored = _of_scores(name, inputs.scores[name], pairs)
                 judged.append((Margins(f"scores/{name}", content_hash(inputs.scores[name]), scored), scored))
@@ -144,11 +176,11 @@ class MMRLHFBench(Evaluation):
                 rows.append(row(asked, "repeated_rows", "all", Estimate(repeated, None, None, pairs.height)))
         bench = None if self.location is None else pairs
         for name in self.results:
-            of, rewards, repeated = self._of_results(name, bench)
-            judged.append((of, rewards))
-            rows.append(row(of, "repeated_rows", "all", Estimate(repeated, None, None, rewards.height)))
-        for of, rewards in judged:
-            found = pair_accuracies(rewards, self.seed, self.resamples)
+            of, written, repeated = self._of_results(name, bench)
+            judged.append((of, written))
+            rows.append(row(of, "repeated_rows", "all", Estimate(repeated, None, None, written.height)))
+        for of, frame in judged:
+            found = pair_accuracies(frame, self.seed, self.resamples)
             rows += [row(of, part.metric, part.subset, part.drawn.estimate()) for part in found]
         return EVALUATIONS.frame(rows + versus(judged, self.seed, self.resamples))
 
@@ -169,14 +201,17 @@ class MMRLHFBench(Evaluation):
     def _of_checkpoint(self, checkpoint: CheckpointRef, pairs: pl.DataFrame, home: Home) -> pl.DataFrame:
         from pref_assets.features.store import Store
 
-        self._check(checkpoint, pairs)
+        store = Store(home.store)
+        if checkpoint.kind == KIND:
+            return rewards(self.scorer(checkpoint.name), bench_pool(pairs, checkpoint), pairs, store)
         ids = pl.concat([pairs["chosen_id"], pairs["rejected_id"]]).unique().sort()
-        stored = Store(home.store).read(REWARD_SCORES, checkpoint.version, ids.to_list())
+        stored = store.read(REWARD_SCORES, checkpoint.version, ids.to_list())
         return _judged(pairs, stored.select(completion_id="id", reward="score"))
 
-    def _check(self, checkpoint: CheckpointRef, pairs: pl.DataFrame) -> None:
+    def check(self, checkpoint: CheckpointRef, pairs: pl.DataFrame) -> None:
+        """Raises ``BenchRowError`` for a checkpoint that cannot judge the pairs as asked."""
         pictured = pairs.filter(pl.col("images").list.len() > 0).height
-        if pictured and self.images == "own":
+        if checkpoint.kind == "reward_model" and pictured and self.images != "none":
             raise BenchRowError(
                 f"checkpoint {checkpoint.name!r} reads text alone, and {pictured} of {pairs.height} pairs are about "
                 "images; set `images: none` to measure it as a text-only baseline"

@@ -29,9 +29,12 @@ _PAIRED: dict[str, pl.DataType | type[pl.DataType]] = {
     "chosen": MESSAGES,
     "rejected_id": pl.String,
     "rejected": MESSAGES,
+    "chosen_reason": pl.String,
+    "rejected_reason": pl.String,
 }
 PAIRED = pl.Schema(_PAIRED)
-"""A pair of the bench: ``group`` is its row's ``id``, ``images`` are ``media://`` uris (of a video, its frames)."""
+"""A pair of the bench: ``group`` is its row's ``id``, ``images`` are ``media://`` uris (of a video, its frames),
+reasons what annotators said of each answer."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,13 @@ def read_pairs(
         sides = {side: [{"role": "assistant", "content": getattr(pair, side)}] for side in ("chosen", "rejected")}
         ids = {f"{side}_id": completion_id(asked, said) for side, said in sides.items()}
         about = {"group": pair.group, "category": pair.category, "prompt_id": asked, "prompt": prompt, "images": uris}
-        found[pair.pair_id] = {"pair_id": pair.pair_id, **about, **sides, **ids}
+        said = {name: row.get(name) for name in ("chosen_reason", "rejected_reason")}
+        for name, reason in said.items():
+            if not isinstance(reason, str | None):
+                raise BenchRowError(f"{where}: `{name}` is {type(reason).__name__}, expected a string or null")
+        new = {"pair_id": pair.pair_id, **about, **sides, **ids, **said}
+        if found.setdefault(pair.pair_id, new) != new:
+            raise BenchRowError(f"{where}: this pair of id {pair.group!r} has other reasons further up; keep one row")
     if not found:
         raise BenchRowError(f"{location}: no rows")
     return pl.DataFrame([found[name] for name in sorted(found)], schema=PAIRED), read - len(found)
