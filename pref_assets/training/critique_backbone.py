@@ -131,7 +131,8 @@ class CritiqueModel:
         width = max(len(each.ids) for each in batch)
         ids = np.zeros((len(batch), width), np.int64)
         mask = np.zeros((len(batch), width), np.int64)
-        ends, sources, targets, owners = [], [], [], []
+        ends, owners = list[int](), list[int]()
+        sources, targets = list[int](), list[int]()
         for row, each in enumerate(batch):
             n = len(each.ids)
             ids[row, :n], mask[row, :n] = each.ids, 1

@@ -164,7 +164,8 @@ def _trainable(rows: pl.DataFrame, config: CritiqueRewardCheckpoint, start: Path
             losses = config.score_weight * (terms.bradley_terry + terms.tie) + terms.center
             values = {f"{name}_loss": each.detach() for name, each in zip(_TERMS, terms, strict=True)}
             if critiques:
-                said = sum(critique_loss(judged.logps, judged.owners, len(batch)).chunk(2))
+                of_chosen, of_rejected = critique_loss(judged.logps, judged.owners, len(batch)).chunk(2)
+                said = of_chosen + of_rejected
                 losses = losses + config.critique_weight * said
                 values["critique_loss"] = said.detach()
             values |= _ranked((chosen - rejected).detach(), ties, tied_share)

@@ -21,7 +21,7 @@ from pref_assets.training.errors import TrainingDataError
 from pref_assets.training.job import Reporter
 
 TRAINED_ON, TRUNCATED, NO_CRITIQUE, WHOLE = "trained_on", "truncated", "no_critique", "whole"
-_ROWS = {
+_ROWS: dict[str, pl.DataType | type[pl.DataType]] = {
     "id": pl.String,
     "reward": pl.Float64,
     "critiques": pl.List(pl.String),
