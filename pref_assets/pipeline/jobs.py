@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 CURATED = (
     *("pairs", "reports/data_card", "reports/bias"),
-    *("critiques", "embeddings", "clusters", "reward_models", "scores", "subsets", "reports/map"),
+    *("critiques", "embeddings", "clusters", "reward_models", "scores", "subsets", "reports/map", "reports/gallery"),
 )
 TRAINED = ("reference_logps", "samples", "checkpoints")
 EVALUATED = ("evaluations", "reports/leaderboard", "trials")
@@ -81,4 +81,5 @@ def _stages(spec: PipelineSpec) -> set[str]:
     blocks = {block for block, _, _ in spec.entries()} - {"sources"}
     always = {"pairs", "reports/data_card", "reports/bias"}
     always |= {"reports/map"} if spec.clusters else set()
+    always |= {"reports/gallery"} if spec.shows_images() else set()
     return blocks | always | ({"reports/leaderboard"} if spec.evaluations else set())

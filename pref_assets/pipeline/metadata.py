@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from pref_assets.credentials import without_credentials
 from pref_assets.pairs.schema import Table
+from pref_assets.pairs.thumbnails import thumbnail
 
 PREVIEW_ROWS = 5
 CELL_CHARACTERS = 200
@@ -21,7 +23,16 @@ MAX_BYTES = 12_000
 """Bytes of metadata in one event; the rest of an event (keys, versions of inputs) stays well below 4,000."""
 MAX_TEXT = 6_000
 MAX_COUNTS = 20
+THUMBNAIL_SIDES = (64, 48, 32, 24)
+"""Pixels of the longer side of an image in a preview, tried in this order until all fit."""
+THUMBNAIL_QUALITY = 55
+THUMBNAIL_BYTES = 3_500
+"""Bytes of all images of an event together, with their captions."""
+ROW_IMAGES = 3
+"""Images shown of a row."""
 _ELLIPSIS = " …"
+_MARKS = re.compile(r"[\\`*_{}\[\]()<>#+!|~$&-]")
+"""What Markdown could read as a mark."""
 
 Metadata = dict[str, Any]
 
@@ -111,6 +122,33 @@ def picture(png: bytes, title: str, colours: int = 16) -> dg.MarkdownMetadataVal
     buffer = io.BytesIO()
     Image.open(io.BytesIO(png)).convert("RGB").quantize(colours).save(buffer, format="PNG", optimize=True)
     return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})")
+
+
+def pictures(rows: Sequence[tuple[str, Sequence[bytes | None]]]) -> dg.MarkdownMetadataValue:
+    """Rows of small images, each row with a caption; an image that is null is not stored here, which the row says.
+
+    All together take at most ``THUMBNAIL_BYTES``: where they are more, they are made smaller, and in the end the last
+    rows have their captions alone.
+    """
+    first = [(caption, list(images)) for caption, images in rows[:PREVIEW_ROWS]]
+    lines: list[str] = []
+    for side in THUMBNAIL_SIDES:
+        lines = [_pictured(caption, images, side) for caption, images in first]
+        if sum(map(len, lines)) <= THUMBNAIL_BYTES:
+            break
+    while sum(map(len, lines)) > THUMBNAIL_BYTES and any("data:" in line for line in lines):
+        last = max(place for place, line in enumerate(lines) if "data:" in line)
+        lines[last] = _pictured(first[last][0], [], 0)
+    return dg.MetadataValue.md("\n\n".join(lines))
+
+
+def _pictured(caption: str, images: Sequence[bytes | None], side: int) -> str:
+    small = [thumbnail(image, side, THUMBNAIL_QUALITY) for image in images[:ROW_IMAGES] if image is not None]
+    parts = [f"![]({each})" for each in small]
+    if (more := len(images) - len(small)) > 0:
+        parts.append(f"(and {more} more)" if small else f"({more} not stored here)")
+    text = _cut(" ".join(_clean(caption).split()), CELL_CHARACTERS)
+    return " ".join([*parts, _MARKS.sub(r"\\\g<0>", text)])
 
 
 def bounded(metadata: Metadata) -> Metadata:

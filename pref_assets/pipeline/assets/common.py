@@ -7,10 +7,13 @@ import dagster as dg
 import polars as pl
 
 from pref_assets.content import content_hash
+from pref_assets.home import Home
+from pref_assets.pairs.media import MediaStore
 from pref_assets.pairs.schema import (
     Table,
 )
-from pref_assets.pipeline.metadata import Metadata, bounded, row_count
+from pref_assets.pairs.thumbnails import stored
+from pref_assets.pipeline.metadata import PREVIEW_ROWS, Metadata, bounded, pictures, row_count
 from pref_assets.pipeline.naming import OUTSIDE_RUNS, asset_key
 from pref_assets.resources.tables import CONTENT_HASH
 from pref_assets.staging import Staged
@@ -52,6 +55,35 @@ def table_result(
         data_version=dg.DataVersion(version),
         metadata=bounded({**row_count(height, partition=partition), CONTENT_HASH: version, **(metadata or {})}),
     )
+
+
+def seen(texts: pl.DataFrame, prompts: pl.DataFrame, home: Home) -> Metadata:
+    """What the first of these pairs look at, in thumbnails; nothing where none of them looks at anything.
+
+    Args:
+        texts: prompt_id, prompt, chosen and rejected as texts.
+        prompts: those of these pairs at least.
+    """
+    first = texts.select("prompt_id", "prompt", "chosen", "rejected").head(PREVIEW_ROWS)
+    first = first.join(prompts.select("prompt_id", "images"), on="prompt_id", how="left", maintain_order="left")
+    first = first.filter(pl.col("images").list.len() > 0)
+    if first.is_empty():
+        return {}
+    media = MediaStore(home.media)
+    rows = [
+        (_caption(prompt, chosen, rejected), [stored(uri, media) for uri in images])
+        for prompt, chosen, rejected, images in first.drop("prompt_id").iter_rows()
+    ]
+    return {"pictures": pictures(rows)}
+
+
+def _caption(*texts: str | None) -> str:
+    prompt, chosen, rejected = (_start(text or "") for text in texts)
+    return f"{prompt} · chosen: {chosen} · rejected: {rejected}"
+
+
+def _start(text: str, characters: int = 60) -> str:
+    return text if len(text) <= characters else f"{text[:characters]}…"
 
 
 def pairs_inputs(pipeline: str, *names: str) -> dict[str, dg.AssetIn]:

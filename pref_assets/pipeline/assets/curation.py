@@ -24,8 +24,8 @@ from pref_assets.pairs.schema import (
     Table,
 )
 from pref_assets.pipeline.arrival import arrival
-from pref_assets.pipeline.assets.common import Assets, pairs_inputs, table_result
-from pref_assets.pipeline.assets.pairs import has_images, pair_preview, pairs_asset
+from pref_assets.pipeline.assets.common import Assets, pairs_inputs, seen, table_result
+from pref_assets.pipeline.assets.pairs import first_texts, has_images, pairs_asset
 from pref_assets.pipeline.metadata import counts, flag_counts, preview, series
 from pref_assets.pipeline.naming import SCANS, TABLE_IO, asset_key
 from pref_assets.pipeline.spec import PipelineSpec
@@ -205,6 +205,8 @@ def _pairs(spec: PipelineSpec) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult[Any]]:
         out = verdicts(comparisons, prompts, Findings(**found), spec.pairs)
         rest = TableStore(home.tables).stage(PAIRS, kept(comparisons, out))
+        first = first_texts(rest.scan(), prompts, completions)
+        asked = prompts.filter(pl.col("prompt_id").is_in(first["prompt_id"].implode())).collect()
         contradicted = rest.scan().select((pl.col("p_chosen") < 1).sum()).collect().item()
         yield table_result(
             rest,
@@ -212,7 +214,8 @@ def _pairs(spec: PipelineSpec) -> dg.AssetsDefinition:
             {
                 **series({"pairs_with_contradicting_votes": contradicted}),
                 "splits": counts(rest.scan(), "split"),
-                "preview": preview(pair_preview(rest.scan(), prompts, completions)),
+                "preview": preview(first.drop("prompt_id")),
+                **seen(first, asked, home),
             },
             key=specs["pairs"].key,
         )

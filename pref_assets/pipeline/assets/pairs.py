@@ -178,6 +178,11 @@ def _image_metadata(staged: Staged) -> Metadata:
 
 def pair_preview(pairs: pl.LazyFrame, prompts: pl.LazyFrame, completions: pl.LazyFrame, n: int = 5) -> pl.DataFrame:
     """The first pairs with their texts."""
+    return first_texts(pairs, prompts, completions, n).drop("prompt_id")
+
+
+def first_texts(pairs: pl.LazyFrame, prompts: pl.LazyFrame, completions: pl.LazyFrame, n: int = 5) -> pl.DataFrame:
+    """The same with the prompts' ids."""
     first = pairs.head(n).collect()
     sides = pl.concat([first["chosen_id"], first["rejected_id"].rename("chosen_id")])
     asked = prompts.filter(pl.col("prompt_id").is_in(first["prompt_id"].implode())).collect()
@@ -185,7 +190,7 @@ def pair_preview(pairs: pl.LazyFrame, prompts: pl.LazyFrame, completions: pl.Laz
         pl.col("prompt_id").is_in(first["prompt_id"].implode()) | pl.col("completion_id").is_in(sides.implode())
     )
     texts = with_texts(first, asked, said.collect())
-    return texts.select("prompt", "chosen", "rejected", "p_chosen", "split", "pair_id")
+    return texts.select("prompt", "chosen", "rejected", "p_chosen", "split", "pair_id", "prompt_id")
 
 
 def _all_sources(spec: PipelineSpec, records: Mapping[str, pl.LazyFrame], table: str) -> pl.LazyFrame:

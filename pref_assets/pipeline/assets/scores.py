@@ -15,7 +15,7 @@ from pref_assets.heads import BradleyTerry, CrossFitted, Head, RewardModelConfig
 from pref_assets.home import Home
 from pref_assets.lineage.critiques import remember
 from pref_assets.pairs.schema import PAIR_SCORES
-from pref_assets.pipeline.assets.common import FOLLOW, Assets, pairs_inputs, table_result
+from pref_assets.pipeline.assets.common import FOLLOW, Assets, pairs_inputs, seen, table_result
 from pref_assets.pipeline.measuring import measured_rows, measuring
 from pref_assets.pipeline.metadata import Metadata, bounded, counts, histogram, preview, series
 from pref_assets.pipeline.naming import FOLDER_IO, GPU_POOL, TABLE_IO, asset_key, asset_spec, describe
@@ -150,12 +150,12 @@ def _scores(spec: PipelineSpec, name: str, settings: ScorerConfig) -> dg.AssetsD
                 remember(home, spec.name, name, settings, pool.checkpoints)
         else:
             found = settings.score(pool)
-        return table_result(found, PAIR_SCORES, {**measuring(counted), **_told(pool, found)})
+        return table_result(found, PAIR_SCORES, {**measuring(counted), **_told(pool, found, home)})
 
     return scores
 
 
-def _told(pool: Pool, found: pl.DataFrame) -> Metadata:
+def _told(pool: Pool, found: pl.DataFrame, home: Home) -> Metadata:
     """What a person wants to know of the scores of a pool."""
     known = found.filter(pl.col("score").is_not_null())
     lowest = pool.texts(pool.pairs.join(known.sort("score", "pair_id").head(5), on="pair_id")).sort("score")
@@ -174,4 +174,5 @@ def _told(pool: Pool, found: pl.DataFrame) -> Metadata:
         "distribution": histogram(known["score"].to_numpy(), "score of every pair"),
         "details": preview(means),
         "lowest scores": preview(lowest, ["prompt", "chosen", "rejected", "score", "p_correct", "pair_id"]),
+        **seen(lowest, pool.prompts, home),
     }

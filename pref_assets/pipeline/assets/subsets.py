@@ -7,7 +7,7 @@ import polars as pl
 
 from pref_assets.home import Home
 from pref_assets.pairs.schema import DECISIONS
-from pref_assets.pipeline.assets.common import FOLLOW, Assets, table_result
+from pref_assets.pipeline.assets.common import FOLLOW, Assets, seen, table_result
 from pref_assets.pipeline.metadata import counts, preview, series
 from pref_assets.pipeline.naming import TABLE_IO, asset_spec, describe
 from pref_assets.pipeline.pools import pool_inputs, pool_of, read_of
@@ -59,6 +59,7 @@ def _subset(spec: PipelineSpec, name: str, settings: SelectorConfig) -> dg.Asset
                 ),
                 "reasons": counts(found.select(pl.col("reason").str.split(":").list.first()), "reason"),
                 "first": preview(first, ["rank", "prompt", "chosen", "rejected", "score", "reason", "pair_id"]),
+                **seen(first, pool.prompts, home),
             },
         )
 
