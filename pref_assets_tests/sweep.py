@@ -51,6 +51,8 @@ def _scores(pairs: Frame, seed: list[int]) -> Frame:
     details = {
         **{name: rng.uniform(0.1, 1, len(pairs)) for name in ("std", "quadratic", "linear", "p_win")},
         "pass_rate": rng.choice([0.25, 0.5, 0.75], len(pairs)),
+        "images": rng.choice([2.0, 3.0], len(pairs)),
+        "pseudo_perplexity": rng.uniform(1.2, 3, len(pairs)),
     }
     return PAIR_SCORES.frame(
         {

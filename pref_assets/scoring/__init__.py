@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from pref_assets.scoring.annotated import Ratings, Strength
+from pref_assets.scoring.attention import AttentionRatio
 from pref_assets.scoring.base import Measured, MeasuredScorer, Scorer
 from pref_assets.scoring.bradley_terry import BradleyTerry, Ensemble
 from pref_assets.scoring.combined import ScoreProduct, WinCount
@@ -32,6 +33,7 @@ from pref_assets.scoring.text import AvgOut, DsirWeight, KnnEntropy, SkillGraphS
 
 ScorerConfig = Annotated[
     RewardEnsemble
+    | AttentionRatio
     | CritiqueReward
     | DigitExpectation
     | El2n
@@ -65,6 +67,7 @@ ScorerConfig = Annotated[
 ]
 
 __all__ = [
+    "AttentionRatio",
     "AvgOut",
     "BradleyTerry",
     "CriteriaVote",

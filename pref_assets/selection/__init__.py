@@ -8,6 +8,7 @@ from pref_assets.pool import Pool, Vectors
 from pref_assets.selection.adapt_infinity import AdaptInfinity
 from pref_assets.selection.add_one_in import AddOneIn
 from pref_assets.selection.all import All
+from pref_assets.selection.attention_ratio import AttentionRatioSelector
 from pref_assets.selection.band import Band
 from pref_assets.selection.base import Selector
 from pref_assets.selection.budget import Budget, Budgeted
@@ -82,6 +83,7 @@ SelectorConfig = Annotated[
     | Stages
     | Curry
     | LengthBalanced
+    | AttentionRatioSelector
     | HybridRoute,
     Field(discriminator="type"),
 ]
@@ -93,6 +95,7 @@ __all__ = [
     "AdaptInfinity",
     "AddOneIn",
     "All",
+    "AttentionRatioSelector",
     "Band",
     "Budget",
     "Budgeted",

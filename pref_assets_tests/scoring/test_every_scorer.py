@@ -21,6 +21,7 @@ Config = dict[str, Any]
 pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
 
 MODELS = {
+    "attention_ratio",
     "critique_reward",
     "digit_expectation",
     "flr",

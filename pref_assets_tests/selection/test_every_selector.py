@@ -74,6 +74,12 @@ ENTRIES: dict[str, Entry] = {
         refuses={"equal_vectors": "76 of 80 were pruned and 4 are left"},
     ),
     "mm_rlhf_resample": of(clusters="topics", short_of="fill"),
+    "attention_ratio": of(
+        **K,
+        drawn=False,
+        abstains="null",
+        refuses=dict.fromkeys(("constant_scores", "scores_of_zero"), "say nothing of images"),
+    ),
     "add_one_in": of(judge={"type": "quality_novelty", **E, "quality": "known"}),
     "dsir": of(**K),
     "fifa": of(

@@ -19,10 +19,10 @@ def grid_shape(n: int) -> tuple[int, int]:
 
 
 def grid_box(place: int, n: int) -> Box:
-    """Where picture ``place`` (from 0, row by row) of ``n`` is in their grid."""
-    rows, columns = grid_shape(n)
+    """Where picture ``place`` (from 0, row by row) of ``n`` is in their grid, which is square."""
+    columns = grid_shape(n)[1]
     row, column = divmod(place, columns)
-    return column / columns, row / rows, (column + 1) / columns, (row + 1) / rows
+    return column / columns, row / columns, (column + 1) / columns, (row + 1) / columns
 
 
 def inset_box(share: float) -> Box:
@@ -32,11 +32,11 @@ def inset_box(share: float) -> Box:
 
 def grid(pictures: "Sequence[Image.Image]", tile: int) -> "Image.Image":
     """The pictures in a grid of squares of ``tile`` pixels, row by row, each whole and with black where it is not
-    square; places left over are black."""
+    square. The grid is square too, as many models crop an image to one; what is left over is black, at the bottom."""
     from PIL import Image, ImageOps
 
-    rows, columns = grid_shape(len(pictures))
-    canvas = Image.new("RGB", (columns * tile, rows * tile))
+    columns = grid_shape(len(pictures))[1]
+    canvas = Image.new("RGB", (columns * tile, columns * tile))
     for place, picture in enumerate(pictures):
         row, column = divmod(place, columns)
         canvas.paste(ImageOps.pad(picture, (tile, tile)), (column * tile, row * tile))

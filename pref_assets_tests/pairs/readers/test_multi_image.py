@@ -88,14 +88,13 @@ def test_what_is_drawn_hangs_on_content_and_seed_alone(folder: Path) -> None:
 @pytest.mark.parametrize("n", range(2, 10))
 def test_a_grid_has_the_target_in_its_box(folder: Path, n: int) -> None:
     found, media = read(folder, ROWS, layout="grid", least=n, most=n, tile=8)
-    rows, columns = grid_shape(n)
+    side = 8 * grid_shape(n)[1]
     for number, about in said(found).items():
         uri = found.prompts.filter(pl.col("metadata").str.contains(f'"id":"{number}"|"id": "{number}"'))["images"][0][0]
         picture = np.asarray(open_image(uri, media))
-        assert picture.shape == (rows * 8, columns * 8, 3)
+        assert picture.shape == (side, side, 3)
         left, top, right, bottom = about["box"]
-        height, width = picture.shape[:2]
-        inside = picture[round(top * height) : round(bottom * height), round(left * width) : round(right * width)]
+        inside = picture[round(top * side) : round(bottom * side), round(left * side) : round(right * side)]
         assert inside.shape == (8, 8, 3)
         assert (inside == COLOURS[int(number)]).all()
         shown = {tuple(each) for each in picture.reshape(-1, 3).tolist()}
@@ -118,7 +117,8 @@ def test_a_picture_in_a_picture(folder: Path) -> None:
 
 def test_boxes_of_a_grid() -> None:
     assert [grid_shape(n) for n in (2, 3, 4, 5, 7, 9)] == [(1, 2), (2, 2), (2, 2), (2, 3), (3, 3), (3, 3)]
-    assert grid_box(3, 5) == (0, 0.5, 1 / 3, 1)
+    assert grid_box(3, 5) == (0, 1 / 3, 1 / 3, 2 / 3)
+    assert grid_box(8, 9) == (2 / 3, 2 / 3, 1, 1)
 
 
 def test_marks_and_parts_of_one_image_are_dropped(folder: Path) -> None:
