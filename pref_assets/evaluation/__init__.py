@@ -12,6 +12,7 @@ from pref_assets.evaluation.arena import Arena
 from pref_assets.evaluation.benches import MMRLHFBench, RewardBench
 from pref_assets.evaluation.best_of_n import BestOfN
 from pref_assets.evaluation.calibration import Calibration
+from pref_assets.evaluation.dimensions import DimensionTable
 from pref_assets.evaluation.divergence import Divergence
 from pref_assets.evaluation.diversity import Diversity
 from pref_assets.evaluation.probe import Probe
@@ -39,6 +40,7 @@ EvaluationConfig = Annotated[
     | BestOfN
     | ValueDrift
     | Safety
+    | DimensionTable
     | Arena,
     Field(discriminator="type"),
 ]
@@ -47,6 +49,7 @@ __all__ = [
     "Arena",
     "BestOfN",
     "Calibration",
+    "DimensionTable",
     "Divergence",
     "Diversity",
     "EvaluationConfig",
