@@ -23,7 +23,8 @@ def generate_seen(
     batch_size: int,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[list[int]]:
-    """Token ids of one answer for each prompt, in the order given; the last is the stop token if one was drawn.
+    """Token ids of one answer for each prompt, in the order given; the last is the stop token if one was drawn. The
+    token that stands for an image is never drawn.
 
     Args:
         prompts: token ids of each, as a `Sight` gives them.
@@ -65,11 +66,14 @@ def _batch(
     ids = torch.tensor([[pad] * n + list(each) for n, (each, _) in zip(left, prompts, strict=True)], device=device)
     mask = torch.tensor([[0] * n + [1] * (width - n) for n in left], device=device)
     uniforms = torch.from_numpy(noise).to(device)
+    placeholder = torch.tensor([model.config.image_token_id], device=device)
 
     class Chosen(LogitsProcessor):
         """Leaves one token possible: the one that this answer's own random number picks."""
 
         def __call__(self, input_ids: Any, scores: Any) -> Any:
+            # A drawn placeholder would be a place without an image when the answer is read again.
+            scores = scores.index_fill(1, placeholder, -torch.inf)
             picked = choose(scores, uniforms[:, input_ids.shape[1] - width])
             return torch.full_like(scores, -torch.inf).scatter(1, picked[:, None], 0.0)
 

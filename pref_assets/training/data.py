@@ -252,7 +252,8 @@ def encode(
 
     Raises:
         TrainingDataError: no chat template, or one that does not render a conversation as prompt + answer; images and a
-            model that sees none, an image that cannot be opened, or a prompt with images that is too long.
+            model that sees none, an image that cannot be opened, a prompt with images that is too long, or a whole
+            conversation with an image.
         ValueError: ``max_length`` leaves no room for a completion.
     """
     if max_length <= min_prompt:
@@ -287,6 +288,11 @@ def _ids(tokenizer: Any, text: str) -> list[int]:
 
 
 def _whole(reader: Any, messages: list[Mapping[str, str]], max_length: int) -> Encoded:
+    if shown_images(messages):
+        raise TrainingDataError(
+            "a conversation shows an image, and this objective asks how likely all of it is: a model says that of "
+            "words, not of images; use an objective that reads answers alone"
+        )
     if isinstance(reader, Sight):
         ids = _ids(reader.tokenizer, reader.render(messages))
     else:
