@@ -100,6 +100,10 @@ class MMRLHFBench(Evaluation):
             raise ValueError(
                 "`scores` judge this pipeline's own pairs, not a bench's; leave out `location` or `scores`"
             )
+        if self.mode == "given" and self.location is None:
+            raise ValueError("`mode: given` reads the reasons of a bench's rows; name them under `location`")
+        if self.samples > 1 and (self.mode != "generate" or self.sampling.temperature == 0):
+            raise ValueError("`samples` above 1 needs `mode: generate` and a sampling.temperature above 0")
         return self
 
     def tables(self, inputs: Inputs) -> dict[str, pl.DataFrame]:
@@ -210,6 +214,8 @@ class MMRLHFBench(Evaluation):
 
     def check(self, checkpoint: CheckpointRef, pairs: pl.DataFrame) -> None:
         """Raises ``BenchRowError`` for a checkpoint that cannot judge the pairs as asked."""
+        if checkpoint.kind == "policy":
+            raise BenchRowError(f"checkpoint {checkpoint.name!r} is a policy; name reward models under `checkpoints`")
         pictured = pairs.filter(pl.col("images").list.len() > 0).height
         if checkpoint.kind == "reward_model" and pictured and self.images != "none":
             raise BenchRowError(
