@@ -15,7 +15,9 @@ from pref_assets.models.loading import local_path
 from pref_assets.scoring import Judge
 from pref_assets.scoring.judging.client import ServerError
 from pref_assets.scoring.judging.endpoint import Asking, Endpoint
+from pref_assets.synthesis.critiques import ExpandedCritiques
 from pref_assets_tests.scoring.judging.server import Quiet, text_pool
+from pref_assets_tests.synthesis.critiques.worlds import pool, rating
 
 START_SECONDS = 600
 ROWS = [("Paris is the capital of France.", "bananas bananas"), ("2 + 2 = 4.", "2 + 2 = 5, as everyone knows.")]
@@ -80,6 +82,25 @@ def test_a_real_model_is_asked_in_both_orders_and_answers_the_same_again(served:
     alone = judge(served, concurrency=1)
     alone.measure(items.tail(2).reverse(), {}, again.append, Quiet())
     assert pl.concat(again).sort("id").equals(answers.tail(2))
+
+
+def test_a_real_model_expands_reasons_and_is_checked(served: tuple[str, str]) -> None:
+    """SmolLM2 keeps to the notes or not; either way the category says so and the reasons stand in."""
+    url, model = served
+    endpoint = {"url": url, "model": model, "timeout_seconds": 300, "retries": 0, "concurrency": 2}
+    method = ExpandedCritiques.model_validate({"endpoint": endpoint, "asking": {"max_tokens": 96}})
+    notes = {"a": "Names Paris, which is right, in one plain sentence.", "b": "Speaks of bananas instead of Paris."}
+    world = pool({id_: [rating("reason", rationale=note)] for id_, note in notes.items()} | {"c": []})
+    written: list[pl.DataFrame] = []
+    counted = method.measure(method.items(world), {}, written.append, Quiet())
+    assert (counted["requests"], counted["retries"]) == (2, 0)
+    found = method.combine(world, pl.concat(written)).sort("completion_id")
+    assert found["reasons"].to_list() == [*notes.values(), None]
+    for row in found.head(2).iter_rows(named=True):
+        kept = row["category"] == "expanded"
+        assert row["writer"] == (model if kept else "human")
+        assert (row["critique"] != row["reasons"]) == kept
+    assert found["category"][2] == "silent"
 
 
 def test_what_a_real_server_refuses_is_told(served: tuple[str, str]) -> None:
