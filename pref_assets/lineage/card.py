@@ -140,6 +140,9 @@ def _checks(facts: Facts) -> Iterator[str]:
                 ("pairs that nearly repeat an earlier one", f"{rows.get('pair_duplicates', 0):,}"),
             ],
         )
+    if "images" in facts.tables:
+        said = f"Of {facts.tables['images'].rows:,} images {facts.images_repeated:,} nearly repeat an earlier one."
+        yield from (said, "")
     benches: Mapping[str, Any] = facts.about.pairs["decontamination"]["benches"]
     found = dict(facts.contamination.iter_rows())
     checked = [(name, f"`{bench['location']}`", f"{found.get(name, 0):,}") for name, bench in benches.items()]

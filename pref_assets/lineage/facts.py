@@ -15,6 +15,7 @@ from pref_assets.pairs.schema import (
     COMPLETIONS,
     CONTAMINATION,
     FLAGS,
+    IMAGES,
     PAIR_DROPS,
     PAIR_DUPLICATES,
     PAIRS,
@@ -40,6 +41,7 @@ TABLES: dict[str, Table] = {
         ANNOTATORS,
         PROMPT_DUPLICATES,
         PAIR_DUPLICATES,
+        IMAGES,
         CONTAMINATION,
         WITHDRAWALS,
     )
@@ -107,6 +109,7 @@ class Facts:
         annotators, votes: how many.
         agreement: ``AGREEMENT``.
         contamination: bench, pairs.
+        images_repeated: images that nearly repeat an earlier one.
         withdrawals: ``WITHDRAWALS``.
         uses: what was made from the data; null where nobody asked.
     """
@@ -124,6 +127,7 @@ class Facts:
     votes: int
     agreement: pl.DataFrame
     contamination: pl.DataFrame
+    images_repeated: int
     withdrawals: pl.DataFrame
     uses: list[Use] | None = None
 
@@ -161,6 +165,7 @@ def collect(home: Home, about: About, files: Iterable[File], uses: list[Use] | N
         votes=people["votes"].item(),
         agreement=scans["agreement"].collect().sort(AGREEMENT.key),
         contamination=_benches(scans["contamination"]),
+        images_repeated=scans["images"].select(pl.col("near").count()).collect().item(),
         withdrawals=scans["withdrawals"].collect().sort("at", "withdrawal_id"),
         uses=uses,
     )

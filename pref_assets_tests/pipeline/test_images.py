@@ -7,11 +7,13 @@ from typing import Any
 
 import polars as pl
 import pytest
+from dagster._serdes import serialize_value
 from PIL import Image
 
 from pref_assets.models.tiny_vision import tiny_llava
 from pref_assets.training.policy import load_policy
 from pref_assets_tests.pipeline.conftest import Lab, write_rows
+from pref_assets_tests.pipeline.test_graph import MAX_EVENT_BYTES
 
 COLOURS = ("red", "green", "blue", "white", "black", "yellow", "purple", "orange")
 
@@ -107,6 +109,28 @@ def test_answers_lie_where_their_images_do(done: Lab) -> None:
     clusters = done.read("clusters", "alike").join(completions, left_on="id", right_on="completion_id")
     assert clusters.group_by("prompt_id").agg(pl.col("cluster").n_unique())["cluster"].to_list() == [1] * 8
     assert clusters["cluster"].n_unique() == 3
+
+
+def test_images_are_a_table_and_pictures_are_shown(done: Lab) -> None:
+    images = done.read("pairs", "images")
+    assert images.height == len(COLOURS)
+    assert images["format"].unique().to_list() == ["png"]
+    # Plain images have one hash; their colours keep them apart.
+    assert images["phash"].unique().to_list() == ["0" * 16]
+    assert images["near"].null_count() == len(COLOURS)
+    for stage, name in (("pairs", "pairs"), ("subsets", "all"), ("reports", "gallery")):
+        assert "data:image/webp;base64," in done.metadata(stage, name)["pictures"].value
+    text = Path(done.metadata("reports", "gallery")["file"].value).read_text()
+    assert text.count("<article") == text.count("<img ") == done.read("pairs", "pairs").height
+    assert "Of 8 images 0 nearly repeat an earlier one." in done.metadata("reports", "data_card")["card"].value
+
+
+def test_events_with_pictures_are_small(done: Lab) -> None:
+    keys = done.definitions().resolve_asset_graph().materializable_asset_keys
+    records = [record for key in keys for record in done.instance.fetch_materializations(key, 10).records]
+    sizes = [len(serialize_value(record.event_log_entry).encode()) for record in records]
+    assert len(sizes) >= 20
+    assert max(sizes) <= MAX_EVENT_BYTES
 
 
 def _tower(folder: Path) -> dict[str, Any]:

@@ -1,13 +1,28 @@
 """Metadata stays small, plain and free of secrets, whatever goes in."""
 
+import base64
+import io
+import re
+
 import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
+from PIL import Image
 
 from pref_assets.pairs.schema import PAIRS, QUARANTINE
 from pref_assets.pipeline import metadata
-from pref_assets.pipeline.metadata import MAX_BYTES, bounded, column_schema, counts, histogram, preview, series, size
+from pref_assets.pipeline.metadata import (
+    MAX_BYTES,
+    bounded,
+    column_schema,
+    counts,
+    histogram,
+    pictures,
+    preview,
+    series,
+    size,
+)
 
 
 def test_previews_have_five_rows_and_short_cells() -> None:
@@ -98,3 +113,44 @@ def test_the_schema_of_a_table_is_known_before_it_is_written() -> None:
 
 def test_limits_are_those_of_the_ui() -> None:
     assert (metadata.PREVIEW_ROWS, metadata.CELL_CHARACTERS, metadata.MAX_SERIES) == (5, 200, 12)
+
+
+def noise(seed: int, width: int = 300, height: int = 200) -> bytes:
+    stream = io.BytesIO()
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def test_pictures_fit_however_many_and_however_noisy() -> None:
+    rows = [(f"Row {row} says much. " * 30, [noise(row * 10 + each) for each in range(5)]) for row in range(9)]
+    shown = pictures(rows).md_str or ""
+    assert len(shown) <= metadata.THUMBNAIL_BYTES + 4 * 2
+    assert [f"Row {row} says" in shown for row in range(9)] == [True] * 5 + [False] * 4
+    assert "and 2 more" in shown.replace("\\", "")
+    together = {"pictures": pictures(rows), "distribution": histogram(np.arange(500.0), "scores")}
+    wide = pl.DataFrame({f"column_{n}": ["word " * 100] * 5 for n in range(8)})
+    small = bounded({**together, "one": preview(wide), "other": preview(wide), "counts": "y" * 9_000})
+    assert size(small) <= MAX_BYTES
+    assert small["pictures"].md_str == shown
+
+
+def test_a_few_small_pictures_are_shown_whole() -> None:
+    plain = io.BytesIO()
+    Image.new("RGB", (400, 100), "red").save(plain, "PNG")
+    shown = pictures([("one", [plain.getvalue()]), ("two", [plain.getvalue(), None])]).md_str or ""
+    found = re.findall(r"!\[\]\(data:image/webp;base64,([^)]+)\)", shown)
+    assert len(found) == 2
+    with Image.open(io.BytesIO(base64.b64decode(found[0]))) as image:
+        assert image.size == (64, 16)
+    assert shown.endswith("(and 1 more) two")
+
+
+def test_captions_are_no_markdown_and_hold_no_secret() -> None:
+    said = "![x](https://evil.example/a.png) <img src=x> [a](b) `c` s3://key:s3cretword@bucket/a"
+    shown = pictures([(said, [])]).md_str or ""
+    assert "![x](" not in shown
+    assert "\\!\\[x\\]\\(https" in shown
+    assert "\\<img" in shown
+    assert "s3cretword" not in shown
+    assert pictures([("there", [None])]).md_str == "(1 not stored here) there"

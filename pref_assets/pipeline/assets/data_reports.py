@@ -12,6 +12,7 @@ from pref_assets.lineage import about, card, croissant
 from pref_assets.lineage.facts import collect
 from pref_assets.pairs.schema import BIAS
 from pref_assets.pipeline.assets.common import FOLLOW, Assets, table_result
+from pref_assets.pipeline.assets.pairs import has_images
 from pref_assets.pipeline.batches import files_read
 from pref_assets.pipeline.metadata import bounded, picture, preview, series
 from pref_assets.pipeline.naming import SCANS, TABLE_IO, asset_key, asset_spec, describe
@@ -38,6 +39,7 @@ def build(spec: PipelineSpec) -> Assets:
 def _card(spec: PipelineSpec) -> dg.AssetsDefinition:
     said = about.describe(spec.name, spec.description, spec.sources, spec.pairs)
     told = (*_TOLD, "contamination") if spec.pairs.decontamination.benches else _TOLD
+    told = (*told, "images") if has_images(spec) else told
 
     @dg.asset(
         **asset_spec(
