@@ -9,6 +9,7 @@ import zlib
 from pathlib import Path
 from typing import Any, ClassVar
 
+import dagster as dg
 import polars as pl
 import pytest
 from PIL import Image
@@ -22,6 +23,9 @@ from pref_assets.pairs.readers.mm_rlhf import MmRlhfSource
 from pref_assets.pairs.readers.record import BadRowError
 from pref_assets.pairs.readers.rlaif_v import RlaifVSource
 from pref_assets.pairs.reading import read_chunks
+from pref_assets.pipeline.graph import pipeline_definitions
+from pref_assets.pipeline.spec import PipelineSpec
+from pref_assets.pipeline.spec_errors import parse_spec
 from pref_assets_tests.pairs.build import raw, refusals
 
 LIMITS = ImageLimits()
@@ -253,3 +257,33 @@ def test_a_null_image_where_the_format_has_one(source: Source, image: Any, tmp_p
     row = {"prompt": "?", "question": "?", "chosen": "a", "rejected": "b", "image": image}
     [(_, code)] = refusals(source.read(raw([row]), MediaStore(tmp_path)))
     assert code == ("wrong_type" if image == "" and isinstance(source, RlaifVSource) else "missing_field")
+
+
+@pytest.mark.parametrize(
+    ("settings", "shows"),
+    [
+        ({"type": "mm_rlhf"}, True),
+        ({"type": "rlaif_v"}, True),
+        ({"type": "trl"}, False),
+        ({"type": "trl", "image_folder": "pictures"}, True),
+        ({"type": "trl", "image_limits": {"required": True}}, True),
+        ({"type": "columns", **TestReaders.COLUMNS}, True),
+        ({"type": "columns", **{k: v for k, v in TestReaders.COLUMNS.items() if k != "images"}}, False),
+        ({"type": "hh_rlhf"}, False),
+    ],
+)
+def test_only_pipelines_with_images_have_assets_of_images(settings: dict[str, Any], shows: bool) -> None:
+    attributes = {"name": "p", "sources": {"s": {"location": "x.jsonl", **settings}}}
+    spec = parse_spec(attributes)
+    assert spec.shows_images() is shows
+    keys = _assets(spec)
+    assert ({"pairs/images", "reports/gallery"} <= keys) is shows
+    off = parse_spec(attributes | {"pairs": {"images": None}})
+    keys = _assets(off)
+    assert "pairs/images" not in keys
+    assert ("reports/gallery" in keys) is shows
+
+
+def _assets(spec: PipelineSpec) -> set[str]:
+    made = [each for each in pipeline_definitions(spec).assets or () if isinstance(each, dg.AssetsDefinition)]
+    return {"/".join(key.path[1:]) for each in made for key in each.keys}

@@ -116,6 +116,9 @@ class MultiImageSource(Source):
     def beside(self) -> list[tuple[str, str]]:
         return self.of.beside()
 
+    def shows_images(self) -> bool:
+        return True
+
     def read_each(self, frames: Iterable[pl.DataFrame], media: MediaStore | None = None) -> Iterator[Records]:
         """Records of the frames of a batch, which are held together: every row's image may stand beside any other's.
 

@@ -169,7 +169,12 @@ class TestSearch:
         frame, store = prompts([("p", uris[:2])]), Store(tmp_path / "store")
         before = found(frame, media, store=store)
         seen: list[bytes] = []
-        monkeypatch.setattr("pref_assets.pairs.duplicates.images.look", lambda data: (seen.append(data), look(data))[1])
+
+        def looked(data: bytes) -> Any:
+            seen.append(data)
+            return look(data)
+
+        monkeypatch.setattr("pref_assets.pairs.duplicates.images.look", looked)
         assert found(frame, media, store=store) == before
         assert not seen
         found(pl.concat([frame, prompts([("q", uris[2:])], "b1")]), media, store=store)
