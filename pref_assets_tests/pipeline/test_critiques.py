@@ -27,6 +27,7 @@ from pref_assets_tests.scoring.judging.server import Fake, endpoint, serving
 
 COLOURS = ("red", "green", "blue", "white", "black")
 GREYS = ("silver", "gainsboro")
+WRITERS = ("own", "told", "wide")
 
 
 def rows(folder: Path, colours: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -254,12 +255,15 @@ def test_a_withdrawn_source_takes_its_critiques_out_and_its_images_train_no_more
     asked = len(server.bodies)
     gone = {name: traced(lab, name) for name in GREYS}
     assert take(lab, "source:greys").hits.pairs == len(GREYS)
-    assert lab.run("+key:seen/checkpoints/critic or +key:seen/critiques/own or +key:seen/critiques/told").ok
+    assert lab.run(
+        " or ".join(f"+key:seen/{each}" for each in ("subsets/all", *(f"critiques/{n}" for n in WRITERS)))
+    ).ok
     assert len(server.bodies) == asked
-    left = {each for name in ("own", "told", "wide") for each in lab.read("critiques", name)["completion_id"]}
+    left = {each for name in WRITERS for each in lab.read("critiques", name)["completion_id"]}
     for pair in gone.values():
         assert not {pair.chosen.completion_id, pair.rejected.completion_id} & left
-    assert columns(lab, "critic").height == len(COLOURS)
+    assert lab.read("subsets", "all")["selected"].sum() == len(COLOURS)
+    assert statuses_of(lab)["checkpoints/critic"] == "stale"
     with pytest.raises(ValueError, match=r"checkpoint aligned@.* was trained on other decisions than there are now"):
         export_subset(lab.home, "seen", "all", tmp_path / "all.jsonl", checkpoint="aligned")
     [image] = gone["silver"].images
