@@ -24,11 +24,14 @@ def middle_layer(model: Any) -> int:
     return int(model.config.get_text_config().num_hidden_layers) // 2
 
 
-def image_places(sight: Sight, encoded: "Encoded") -> list[Places]:
+def image_places(sight: Sight, encoded: "Encoded", alone: dict[str, int] | None = None) -> list[Places]:
     """Positions of the tokens of each image of a prompt, in order.
 
     How many tokens an image has is asked of the processor, image by image; of families that read an image alone in
     more detail, runs of tokens tell the images apart.
+
+    Args:
+        alone: how many tokens images have by themselves, by uri; what is asked is added.
 
     Raises:
         SightError: neither does.
@@ -38,7 +41,10 @@ def image_places(sight: Sight, encoded: "Encoded") -> list[Places]:
     token = sight.tokenizer.convert_tokens_to_ids(sight.processor.image_token)
     places = [place for place, each in enumerate(encoded.ids[: encoded.n_prompt]) if each == token]
     uris = encoded.seen.uris
-    alone = {uri: sight.prompt(sight.processor.image_token, [uri])[0].count(token) for uri in set(uris)}
+    alone = {} if alone is None else alone
+    for uri in uris:
+        if uri not in alone:
+            alone[uri] = sight.prompt(sight.processor.image_token, [uri])[0].count(token)
     if sum(alone[uri] for uri in uris) == len(places):
         found, start = [], 0
         for uri in uris:

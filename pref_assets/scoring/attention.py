@@ -21,7 +21,13 @@ from pref_assets.training.job import Reporter
 
 NO_TARGET = "no_target"
 DETAILS = ("images", "ratio_of_sums", "mean_target", "sum_target", "sum_images", "pseudo_perplexity")
-_BOX = pl.List(pl.Float64)
+_NUMBERS = pl.List(pl.Float64)
+_MEASURED = pl.Schema(
+    {"completion_id": pl.String(), "means": _NUMBERS, "sums": _NUMBERS, "pseudo_perplexity": pl.Float64()}
+)
+_COMPOSED = pl.Schema(
+    {"prompt_id": pl.String(), "layout": pl.String(), "count": pl.Int64(), "target": pl.Int64(), "box": _NUMBERS}
+)
 
 
 class AttentionRatio(MeasuredScorer):
@@ -127,10 +133,11 @@ class AttentionRatio(MeasuredScorer):
             raise ValueError(f"attention_ratio: {self.model or self.checkpoint} sees no images")
         layer = middle_layer(model) if self.layer is None else self.layer
         counted, done = {"tokens": 0.0, "truncated": 0.0}, 0
+        alone: dict[str, int] = {}
         with attention_of(model, layer) as weights:
             for part in longest_first(items).iter_slices(self.save_every):
                 with memory_advice(self.batch_tokens):
-                    rows = self._rows(part, model, sight, weights)
+                    rows = self._rows(part, model, sight, weights, alone)
                 write(rows)
                 done += rows.height
                 report.progress(done, items.height, "answers")
@@ -147,7 +154,9 @@ class AttentionRatio(MeasuredScorer):
 
         return load_causal_lm(str(self.model), dtype=self.dtype), load_reader(str(self.model))
 
-    def _rows(self, part: pl.DataFrame, model: Any, sight: Any, weights: list[Any]) -> pl.DataFrame:
+    def _rows(
+        self, part: pl.DataFrame, model: Any, sight: Any, weights: list[Any], alone: dict[str, int]
+    ) -> pl.DataFrame:
         from pref_assets.models.attention import box_places, image_places
         from pref_assets.models.vision import SightError
         from pref_assets.training.data import buckets, encode
@@ -156,7 +165,7 @@ class AttentionRatio(MeasuredScorer):
         for id_, prompt, answer, box in part.select("completion_id", "prompt", "messages", "box").iter_rows():
             try:
                 each = encode(sight, prompt, answer, self.max_length)
-                places = image_places(sight, each)
+                places = image_places(sight, each, alone)
                 parts.append(list(box_places(places[0], box)) if box else places)
             except (TrainingDataError, SightError) as error:
                 raise TrainingDataError(f"completion {id_}: {error}") from error
@@ -168,9 +177,9 @@ class AttentionRatio(MeasuredScorer):
         short = [i for i, length in enumerate(lengths) if length <= self.alone_above]
         batches = [[short[i] for i in batch] for batch in buckets([lengths[i] for i in short], self.batch_tokens)]
         for batch in [*batches, *([i] for i in range(len(read)) if lengths[i] > self.alone_above)]:
-            measured = _attended(model, [read[i] for i in batch], [parts[i] for i in batch], weights)
-            for i, each in zip(batch, measured, strict=True):
-                found[i] = each
+            attended = _attended(model, [read[i] for i in batch], [parts[i] for i in batch], weights)
+            for i, numbers in zip(batch, attended, strict=True):
+                found[i] = numbers
         means, sums, perplexities = zip(*found, strict=True)
         return part.select("id", "completion_id").with_columns(
             means=pl.Series(means, dtype=pl.List(pl.Float64)),
@@ -187,8 +196,7 @@ class AttentionRatio(MeasuredScorer):
         frame = pool.pairs.select("pair_id", "rejected_id").join(prompt, on="rejected_id", how="left")
         frame = frame.join(asked.rename({"prompt_id": "asked"}), on="asked", how="left")
         if measured.is_empty():
-            schema = {"means": _BOX, "sums": _BOX, "pseudo_perplexity": pl.Float64}
-            measured = pl.DataFrame(schema={"completion_id": pl.String, **schema})
+            measured = pl.DataFrame(schema=_MEASURED)
         known = measured.select("means", "sums", "pseudo_perplexity", rejected_id="completion_id")
         frame = frame.join(known, on="rejected_id", how="left")
         collage = pl.col("box").is_not_null()
@@ -213,8 +221,7 @@ class AttentionRatio(MeasuredScorer):
             held = composition(metadata)
             told = (held.layout, held.count, held.target, held.box) if held else (None,) * 4
             rows.append((prompt_id, *told))
-        schema = {"prompt_id": pl.String, "layout": pl.String, "count": pl.Int64, "target": pl.Int64, "box": _BOX}
-        return pl.DataFrame(rows, schema=schema, orient="row")
+        return pl.DataFrame(rows, schema=_COMPOSED, orient="row")
 
 
 def _attended(

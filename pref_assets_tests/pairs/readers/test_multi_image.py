@@ -14,6 +14,7 @@ from pref_assets.pairs.media import MediaStore
 from pref_assets.pairs.readers.base import Records
 from pref_assets.pairs.readers.collage import grid_box, grid_shape
 from pref_assets.pairs.readers.multi_image import MultiImageSource, composition
+from pref_assets.pairs.readers.trl import TrlSource
 from pref_assets.pairs.schema import RAW
 
 COLOURS = [(20 * i, 255 - 20 * i, 7 * i) for i in range(10)]
@@ -166,3 +167,18 @@ def test_settings() -> None:
 def test_bytes_of_a_collage_are_equal_for_equal_pictures(folder: Path) -> None:
     first, second = (read(folder, ROWS, layout="grid", tile=8)[0].prompts["images"].to_list() for _ in range(2))
     assert first == second
+
+
+def test_prompts_written_down_again_keep_what_was_put_together(folder: Path) -> None:
+    """A row with the composed prompt, its uris, and another answer: what a policy's own answers are trained with."""
+    found, media = read(folder, ROWS[:3], least=2, most=2)
+    prompt = found.prompts.row(0, named=True)
+    about = json.loads(prompt["metadata"])["multi_image"]
+    row = {"prompt": prompt["messages"], "images": prompt["images"], "chosen": "Red.", "rejected": "Blue."}
+    sides = {side: [{"role": "assistant", "content": row[side]}] for side in ("chosen", "rejected")}
+    payload = json.dumps({**row, **sides, "multi_image": about})
+    raw = RAW.frame([{"source": "s", "uri": "f", "row": 0, "batch": "b", "payload": payload}])
+    again = TrlSource(location="x").read(raw, media)
+    assert again.quarantine.is_empty()
+    assert again.prompts["prompt_id"][0] == prompt["prompt_id"]
+    assert composition(again.prompts["metadata"][0]) == composition(prompt["metadata"])
