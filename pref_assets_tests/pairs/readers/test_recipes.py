@@ -32,6 +32,8 @@ def recipe(name: str) -> PipelineSpec:
     text = (RECIPES / f"{name}.yaml").read_text()
     text = re.sub(r"\{\{ env\('\w+', '(\w+)'\) \}\}", lambda match: str(DATA / match[1]), text)
     text = re.sub(r"\{\{ env\('\w+', '(hf://[^']+)'\) \}\}", r"\1", text)
+    # A model's id.
+    text = re.sub(r"\{\{ env\('\w+', '([\w.-]+/[\w.-]+)'\) \}\}", r"\1", text)
     assert "{{" not in text
     return parse_spec(yaml.safe_load(text)["attributes"])
 
@@ -196,3 +198,26 @@ def test_nlvr_votes_of_ten_raters() -> None:
     votes = read("nlvr").records.votes
     assert votes.height == 989 * 5 - 63 == 4882
     assert votes["annotator"].n_unique() == 10
+
+
+@needs_data
+def test_nlvr_raters_agree_with_each_other() -> None:
+    """The ceiling of any reward model: how often a rater says what most of the others say; halves where they tie."""
+    votes = read("nlvr").records.votes.select("prompt_id", "annotator", "completion_a", "completion_b", "choice")
+    counted = votes.with_columns(says=(pl.col("choice") == "a").cast(pl.Float64))
+    of = pl.col("says").count().over("prompt_id") - 1
+    others = (pl.col("says").sum().over("prompt_id") - pl.col("says")) / of
+    agrees = pl.when(others == 0.5).then(0.5).otherwise(((others > 0.5) == (pl.col("says") == 1)).cast(pl.Float64))
+    found = counted.select(agrees.alias("agrees"))["agrees"]
+    assert (found.len(), float(found.mean())) == (4882, pytest.approx(0.960, abs=1e-3))
+
+
+@needs_data
+def test_nlvr_reasons_say_what_is_seen() -> None:
+    said = read("nlvr").merged.completions.explode("ratings").unnest("ratings")
+    reasons = said.filter(pl.col("dimension") == "reason")
+    assert reasons.height == 2 * 989
+    assert reasons["value"].null_count() == reasons.height
+    right = reasons["rationale"].str.ends_with("The answer is right.").sum()
+    assert right == 989
+    assert reasons["rationale"].str.contains(r"^The boxes hold \d+, \d+, \d+ things: \d+ black, \d+ yellow, ").all()
