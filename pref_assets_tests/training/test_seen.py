@@ -20,7 +20,7 @@ from pref_assets.pairs.messages import shown, shown_images
 from pref_assets.pairs.schema import COMPLETIONS, DECISIONS, PAIRS, PROMPTS, REFERENCE_LOGPS
 from pref_assets.training.data import TRAINING_ROWS, encode, sequence_id
 from pref_assets.training.errors import TrainingDataError
-from pref_assets.training.logprobs import completion_logps
+from pref_assets.training.logprobs import completion_logps, sequence_logps
 from pref_assets.training.objectives import DCPO, DOVE, DPO
 from pref_assets.training.objectives.kernel import check_columns
 from pref_assets.training.objectives.live import LiveSamples
@@ -225,3 +225,29 @@ def test_a_models_reference_needs_its_images(reader: Any, uris: list[str], tmp_p
     (tmp_path / "gone").mkdir()
     with Home(tmp_path / "gone").current(), pytest.raises(TrainingDataError, match="cannot be opened"):
         encode(load_reader(str(reader._folder)), asked(uris[0]), message("assistant", "Red."), LENGTH)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_policy_that_sees_learns_in_bfloat16_on_a_gpu(llava: str, uris: list[str]) -> None:
+    """The base in bfloat16, float32 adapters, images of two prompts in one batch; chosen answers become likelier."""
+    base, reader = load_causal_lm(llava), load_reader(llava)
+    assert next(base.parameters()).dtype == torch.bfloat16
+    sides = {
+        text: [encode(reader, asked(uri), message("assistant", text), LENGTH) for uri in uris]
+        for text in ("Red.", "No.")
+    }
+    policy = adapted(base, Lora(r=4))
+    learned = [p for p in policy.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(learned, lr=0.01)
+    gaps = []
+    for _ in range(5):
+        with torch.autocast("cuda", dtype=torch.bfloat16):
+            chosen, rejected = (sequence_logps(policy, sides[text]) for text in sides)
+        gap = (chosen - rejected).mean()
+        gaps.append(float(gap.detach()))
+        (-torch.nn.functional.logsigmoid(0.1 * gap)).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert {p.dtype for p in learned} == {torch.float32}
+    assert gaps[-1] > gaps[0] + 1

@@ -1,10 +1,13 @@
 """The judge: both orders, position bias, nonsense, and what is not asked."""
 
+import base64
+import io
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from PIL import Image
 from polars.testing import assert_frame_equal
 from pydantic import TypeAdapter, ValidationError
 
@@ -106,6 +109,26 @@ def test_pairs_across_prompts_and_with_images_are_not_asked() -> None:
     assert scores["category"].to_list() == ["across_prompts", "images", "consistent"]
     assert scores["score"].to_list() == [None, None, 0.0]
     assert len(fake.bodies) == 2
+
+
+def test_a_judge_that_sees_is_shown_the_image_before_the_question(tmp_path: Path) -> None:
+    Image.new("RGB", (400, 100), "red").save(tmp_path / "a.png")
+    pool = text_pool(ROWS[:2])
+    shown = pl.when(pl.col("prompt_id") == "q001").then(pl.lit([str(tmp_path / "a.png")])).otherwise("images")
+    pool = Pool(pool.pairs, pool.completions, prompts=pool.prompts.with_columns(images=shown))
+    with serving(lambda _, number: "[[A]]") as fake:
+        seeing = judge(fake.url).model_copy(update={"longest_side": 64})
+        scores, _ = scored(seeing, pool)
+    assert scores["category"].to_list() == ["position", "position"]
+    contents = [body["messages"][-1]["content"] for body in fake.bodies]
+    texts, pictured = ([each for each in contents if isinstance(each, kind)] for kind in (str, list))
+    assert (len(texts), len(pictured)) == (2, 2)
+    for image, text in pictured:
+        head, _, data = image["image_url"]["url"].partition(",")
+        assert head == "data:image/jpeg;base64"
+        assert Image.open(io.BytesIO(base64.b64decode(data))).size == (64, 16)
+        assert text["type"] == "text"
+        assert "<request>" in text["text"]
 
 
 def test_long_texts_lose_their_middle() -> None:

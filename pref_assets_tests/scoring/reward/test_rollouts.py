@@ -8,10 +8,13 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from pydantic import ValidationError
 
 from pref_assets.features.store import Store
 from pref_assets.home import Home
+from pref_assets.models.tiny_vision import tiny_llava
+from pref_assets.pairs.messages import shown_images
 from pref_assets.pairs.schema import PAIR_SCORES
 from pref_assets.scoring.reward import RolloutReward
 from pref_assets.scoring.reward.classifiers import load_classifier
@@ -136,3 +139,21 @@ def test_bad_settings_and_pools():
     with pytest.raises(ValueError, match="none of 3 prompts states constraints"):
         RolloutReward(model="./m").items(conversation_pool())
     assert [each.stage for each in RolloutReward(checkpoint="c").references()] == ["checkpoints"]
+
+
+def test_a_model_that_sees_answers_about_images_and_a_reward_model_of_text_does_not_judge_them(tmp_path):
+    picture = tmp_path / "red.png"
+    Image.new("RGB", (20, 14), "red").save(picture)
+    pool = conversation_pool(metadata=[WORDS] * 3)
+    shown = pl.when(pl.col("prompt_id") == "q0").then(pl.lit([str(picture)])).otherwise("images")
+    pool = replace(pool, prompts=pool.prompts.with_columns(images=shown))
+    model = str(tiny_llava(tmp_path / "llava"))
+    scorer = RolloutReward(model=model, n_rollouts=2, sampling=SAMPLING)
+    assert shown_images(scorer.items(pool)["messages"][0]) == [str(picture)]
+    found, counted = scored(tmp_path / "home", scorer, pool)
+    assert (counted["answers"], found["score"].null_count()) == (6, 0)
+    reward = {"type": "reward_model", "model": str(tmp_path / "judge"), "attributes": {"good": 1.0}}
+    judged = RolloutReward(model=model, n_rollouts=2, sampling=SAMPLING, reward=reward)
+    assert judged.items(pool)["id"].to_list() == ["q1", "q2"]
+    rows = rows_of([["a", "b"]] * 3, [[0.0, 1.0]] * 3).tail(2)
+    assert judged.combine(pool, rows)["category"].to_list() == ["images", None, None]
