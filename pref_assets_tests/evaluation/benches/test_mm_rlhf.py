@@ -15,7 +15,7 @@ from pref_assets.evaluation.benches.overlap import SeenInTrainingError
 from pref_assets.evaluation.reward import evaluate_reward_model
 from pref_assets.home import Home
 from pref_assets.pairs.images import ImagesError
-from pref_assets.pairs.schema import COMPLETIONS, PAIR_SCORES, PAIRS, PROMPTS, prompt_id
+from pref_assets.pairs.schema import COMPLETIONS, EVALUATIONS, PAIR_SCORES, PAIRS, PROMPTS, prompt_id
 from pref_assets.scoring.base import pair_scores
 from pref_assets.training import reward_model
 from pref_assets_tests.evaluation.conftest import Quiet, turn
@@ -219,3 +219,13 @@ def test_settings_that_do_not_go_together():
         MMRLHFBench(image_folder="x")
     with pytest.raises(ValueError, match="scores"):
         MMRLHFBench(location="x", scores=["rm"])
+
+
+@pytest.mark.parametrize(("value", "passed"), [(0.0, True), (0.25, False)])
+def test_the_check_of_what_was_seen(value, passed):
+    from pref_assets.pipeline.claims import ITSELF
+    from pref_assets.pipeline.training_checks import _bench_is_unseen
+
+    about = {"checkpoint": "rm", "version": "v", "subset": "all", "n": 4, "baseline": False, "lo": None, "hi": None}
+    rows = [{**about, "metric": "accuracy", "value": 1.0}, {**about, "metric": "seen_images", "value": value}]
+    assert _bench_is_unseen().judge({ITSELF: EVALUATIONS.frame(rows).lazy()}).passed is passed
