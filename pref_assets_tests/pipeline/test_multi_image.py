@@ -1,6 +1,7 @@
 """Images put together, where a model looks, and which pairs that keeps: from files to a subset."""
 
 import json
+from dataclasses import replace
 
 import polars as pl
 import pytest
@@ -42,14 +43,13 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Lab:
             "sources": {
                 "rows": {**several, "least": 3},
                 "grids": {**several, "layout": "grid", "most": 4},
-                "alone": inner,
             },
             "pairs": {"splits": {"test": 0.0, "validation": 0.0}},
             "scores": {"looks": looks},
             "subsets": {"wrong": {"type": "attention_ratio", "scores": "looks", "limits": {2: 0.5, 3: 0.3, 4: 0.25}}},
         },
     )
-    report = lab.run()
+    report = lab.run('+key:"several/subsets/wrong"')
     assert report.ok, report.failures
     return lab
 
@@ -61,11 +61,9 @@ def details(frame: pl.DataFrame) -> pl.DataFrame:
 
 def test_every_pair_of_several_images_has_a_ratio(done: Lab) -> None:
     scores = done.read("scores", "looks")
-    assert dict(scores["category"].value_counts().iter_rows()) == {"sequence": 8, "grid": 8, "no_target": 8}
-    known = scores.filter(pl.col("category") != "no_target")
-    assert known["score"].is_between(0, 1).all()
-    assert scores.filter(category="no_target")["score"].null_count() == 8
-    found = details(known)
+    assert dict(scores["category"].value_counts().iter_rows()) == {"sequence": 8, "grid": 8}
+    assert scores["score"].is_between(0, 1).all()
+    found = details(scores)
     assert (found["pseudo_perplexity"] >= 1).all()
     assert (found["sum_target"] <= found["sum_images"]).all()
     # Every image of this model has four tokens: ratios of means and of sums agree.
@@ -108,16 +106,15 @@ def test_ratios_are_those_of_the_whole_attention(done: Lab) -> None:
 def test_the_subset_holds_what_the_rule_keeps(done: Lab) -> None:
     found = details(done.read("scores", "looks")).join(done.read("subsets", "wrong"), on="pair_id")
     limit = {2: 0.5, 3: 0.3, 4: 0.25, 5: 0.25}
-    for row in found.filter(pl.col("category") != "no_target").iter_rows(named=True):
+    for row in found.iter_rows(named=True):
         most = limit[row["images"]]
         below = row["score"] <= most if row["category"] == "sequence" else row["score"] < most
         assert row["selected"] == (below and row["pseudo_perplexity"] > 1.1)
-    assert not found.filter(pl.col("category") == "no_target")["selected"].any()
     assert 0 < found["selected"].sum() < 16
 
 
 def test_numbers_do_not_depend_on_batches(done: Lab) -> None:
-    """One at a time, all together, and long ones alone."""
+    """One at a time, or short ones together and long ones alone."""
     spec = done.spec.scores["looks"]
     assert isinstance(spec, AttentionRatio)
     pool = _pool(done)
@@ -126,15 +123,27 @@ def test_numbers_do_not_depend_on_batches(done: Lab) -> None:
     items = items.gather_every(3)
     found = []
     with done.home.current():
-        for settings in ({"batch_tokens": 1}, {"batch_tokens": 10_000}, {"batch_tokens": 10_000, "alone_above": 45}):
+        for settings in ({"batch_tokens": 1}, {"batch_tokens": 10_000, "alone_above": 39}):
             rows: list[pl.DataFrame] = []
             spec.model_copy(update=settings).measure(items, {}, rows.append, Silent())
             found.append(pl.concat(rows).sort("id"))
-    assert spec.key(pool) == spec.model_copy(update={"batch_tokens": 1, "alone_above": 45}).key(pool)
-    for other in found[1:]:
-        for name in ("means", "sums", "pseudo_perplexity"):
-            first, second = (torch.tensor(each[name].explode().to_list()) for each in (found[0], other))
-            torch.testing.assert_close(first, second, atol=1e-5, rtol=1e-4)
+    assert spec.key(pool) == spec.model_copy(update={"batch_tokens": 1, "alone_above": 39}).key(pool)
+    assert found[0]["n_tokens"].min() <= 39 < found[0]["n_tokens"].max()
+    for name in ("means", "sums", "pseudo_perplexity"):
+        first, second = (torch.tensor(each[name].explode().to_list()) for each in found)
+        torch.testing.assert_close(first, second, atol=1e-5, rtol=1e-4)
+
+
+def test_prompts_that_were_not_put_together_have_no_ratio(done: Lab) -> None:
+    pool = _pool(done)
+    pool = replace(pool, prompts=pool.prompts.with_columns(metadata=pl.lit(None, pl.String)))
+    spec = done.spec.scores["looks"]
+    assert isinstance(spec, AttentionRatio)
+    items = spec.items(pool)
+    assert items.is_empty()
+    scores = spec.combine(pool, items)
+    assert scores["category"].to_list() == ["no_target"] * 16
+    assert scores["score"].null_count() == 16
 
 
 def test_metadata_says_what_was_put_together(done: Lab) -> None:
