@@ -114,7 +114,9 @@ class Loop:
         if stop and not (self.heldout or self.validate):
             raise TrainingDataError("early_stop is set, but there are no held-out pairs to measure on")
         weights = list(self.parameters.values())
-        optimizer = torch.optim.AdamW(weights, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+        optimizer = torch.optim.AdamW(
+            weights, lr=settings.learning_rate, weight_decay=settings.weight_decay, eps=settings.adam_epsilon
+        )
         saved = world.each(lambda: folder.restore(self.parameters, optimizer, self.carried))
         watch, best, start = Watch.of(saved.notes), saved.best, saved.step
         if main:

@@ -20,7 +20,7 @@ from pref_assets.training.logprobs import (
     token_numbers,
 )
 from pref_assets.training.loop import MicroBatch
-from pref_assets.training.objectives.kernel import Objective, Pairs, Sequences
+from pref_assets.training.objectives.kernel import Objective, PairLosses, Pairs, Sequences
 
 if TYPE_CHECKING:
     import torch
@@ -55,7 +55,7 @@ class PairData:
     columns: "dict[str, torch.Tensor]" = field(default_factory=dict)
 
     def side(self, name: str) -> list[Encoded]:
-        """Token sequences of a side, which no pair lacks."""
+        """Token sequences of a side, of the pairs that have it: all, where the objective looks at both sides."""
         return [each for each in self.parts[name].encoded if each is not None]
 
     @property
@@ -103,7 +103,12 @@ def pair_data(
     found = {}
     for side in SIDES:
         texts = rows.select(prompts[side], side).iter_rows()
-        encoded: list[Encoded | None] = [encode(reader, prompt, turns, max_length) for prompt, turns in texts]
+        # What no loss looks at is not read: half of the time of supervised fine-tuning.
+        wanted = [side == CHOSEN or not objective.chosen_only or p < 1 for p in rows["p_chosen"]]
+        encoded: list[Encoded | None] = [
+            encode(reader, prompt, turns, max_length) if want else None
+            for want, (prompt, turns) in zip(wanted, texts, strict=True)
+        ]
         sequences = [None if objective.reference_free else each for each in rows[f"{side}_id"]]
         found[side] = (encoded, sequences)
     for name in objective.part_names:
@@ -370,9 +375,24 @@ class Batches:
         return MicroBatch(
             rows,
             self.data.weight[index] * losses.loss,
-            {**_values(pairs, losses.reward_chosen, losses.reward_rejected), **losses.values},
+            {**self._values(pairs, losses), **losses.values},
             tokens,
         )
+
+    def _values(self, pairs: Pairs, losses: PairLosses) -> "Mapping[str, torch.Tensor]":
+        """Metrics of each pair under TRL's names; a tied pair of rewards counts as half right. Those of the chosen side
+        alone where the rejected one is not read."""
+        chosen, rejected = losses.reward_chosen, losses.reward_rejected
+        values = {"rewards/chosen": chosen, "logps/chosen": pairs.chosen.logp.detach()}
+        if self.objective.chosen_only:
+            return values
+        right = (chosen > rejected).double() + 0.5 * (chosen == rejected).double()
+        return values | {
+            "rewards/rejected": rejected,
+            "rewards/accuracies": right,
+            "rewards/margins": chosen - rejected,
+            "logps/rejected": pairs.rejected.logp.detach(),
+        }
 
 
 def pair_micro_batches(
@@ -436,16 +456,3 @@ def _padded(
         if (value := values[row]) is not None:
             found[i, : len(value)] = value
     return found
-
-
-def _values(pairs: Pairs, chosen: "torch.Tensor", rejected: "torch.Tensor") -> "Mapping[str, torch.Tensor]":
-    """Metrics of each pair under TRL's names; a tied pair of rewards counts as half right."""
-    right = (chosen > rejected).double() + 0.5 * (chosen == rejected).double()
-    return {
-        "rewards/chosen": chosen,
-        "rewards/rejected": rejected,
-        "rewards/accuracies": right,
-        "rewards/margins": chosen - rejected,
-        "logps/chosen": pairs.chosen.logp.detach(),
-        "logps/rejected": pairs.rejected.logp.detach(),
-    }

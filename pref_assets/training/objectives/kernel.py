@@ -114,6 +114,8 @@ class Objective(Settings):
 
     reference_free: ClassVar[bool] = False
     """The loss does not look at a reference; none is computed for it."""
+    chosen_only: ClassVar[bool] = False
+    """``pair_losses`` does not look at the rejected side; where the label is certain, the policy does not read it."""
     part_names: ClassVar[tuple[str, ...]] = ()
     """Names of the further sequences that ``parts`` makes."""
     parts_without_reference: ClassVar[frozenset[str]] = frozenset()

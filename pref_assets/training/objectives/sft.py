@@ -14,6 +14,7 @@ class SFT(Objective):
 
     type: Literal["sft"] = "sft"
     reference_free: ClassVar[bool] = True
+    chosen_only: ClassVar[bool] = True
     per_token: bool = True
     """The mean over the answer's tokens, which gives every answer the same weight; otherwise their sum."""
 
