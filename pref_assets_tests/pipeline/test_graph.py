@@ -31,7 +31,10 @@ def test_every_asset_is_there_and_every_check_passed(done: Lab) -> None:
     graph = done.definitions().resolve_asset_graph()
     found = statuses(done.instance, graph, graph.materializable_asset_keys)
     assert {each.status for each in found} == {"fresh"}
-    assert {key.path[1] for key in graph.materializable_asset_keys} == set(GROUPS) - {"samples", "critiques"}  # of `online`, and of reasons
+    assert {key.path[1] for key in graph.materializable_asset_keys} == set(GROUPS) - {
+        "samples",
+        "critiques",
+    }  # of `online`, and of reasons
     latest = done.instance.event_log_storage.get_latest_asset_check_execution_by_key(list(graph.asset_check_keys))
     assert {key.name for key in graph.asset_check_keys} == {key.name for key in latest}
     assert all(record.status.value == "SUCCEEDED" for record in latest.values())
