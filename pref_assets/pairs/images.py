@@ -25,6 +25,11 @@ class ImagesError(FileNotFoundError):
     """The folder or archive of images is not there; the message says where it was looked for."""
 
 
+def images_root(location: str) -> Path:
+    """The folder or archive that a location of images names: a path, or ``package://module/inner/path``."""
+    return package_path(location) if location.startswith(PACKAGE) else Path(location).expanduser()
+
+
 class Images:
     """Turns the names of images into ``media://`` uris, each file read and checked once.
 
@@ -43,7 +48,7 @@ class Images:
         self._folder: Path | None = None
         if location is None:
             return
-        root = package_path(location) if location.startswith(PACKAGE) else Path(location).expanduser()
+        root = images_root(location)
         if root.is_dir():
             self._folder = root
         elif zipfile.is_zipfile(root):

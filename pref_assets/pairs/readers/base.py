@@ -9,7 +9,7 @@ import polars as pl
 from pydantic import Field
 
 from pref_assets.pairs.image_limits import ImageLimits
-from pref_assets.pairs.images import Images
+from pref_assets.pairs.images import Images, images_root
 from pref_assets.pairs.media import MediaStore
 from pref_assets.pairs.readers.frames import RecordFrames
 from pref_assets.pairs.readers.record import BadRowError, Record
@@ -58,8 +58,9 @@ class Source(Settings):
     max_bad_share: float = Field(default=0.05, ge=0, le=1)
     """Share of rows in quarantine above which the batch is refused by a blocking check."""
     image_folder: str | None = None
-    """Folder or zip archive of the images which rows name; each is then stored by content, and a row whose image is
-    missing or damaged goes to quarantine. Without it, the names of images stay as the rows have them."""
+    """Folder or zip archive of the images which rows name, also in a package (``package://module/images.zip``); each is
+    then stored by content, and a row whose image is missing or damaged goes to quarantine. Without it, the names of
+    images stay as the rows have them."""
     image_limits: ImageLimits = ImageLimits()
     """Which images are taken, and how many frames of a video."""
     limits: ReadingLimits = ReadingLimits()
@@ -68,10 +69,10 @@ class Source(Settings):
     def digest(self) -> str:
         """Changes with the settings and with the content of an archive of images; not with that of a folder."""
         own = super().digest()
-        if self.image_folder is None or not zipfile.is_zipfile(self.image_folder):
+        if self.image_folder is None or not zipfile.is_zipfile(root := images_root(self.image_folder)):
             return own
         # The directory of an archive holds a checksum of every member: definitions load without reading images.
-        with zipfile.ZipFile(self.image_folder) as archive:
+        with zipfile.ZipFile(root) as archive:
             return digest([own, sorted([member.filename, member.CRC] for member in archive.infolist())])
 
     def record(self, row: dict[str, Any]) -> Record:

@@ -49,6 +49,9 @@ class MultiImageSource(Source):
     image (left, top, right, bottom as shares; null in a sequence) and the uris of the parts in order.
     """
 
+    example: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"id": "d1_1", "image": "d1.png", "prompt": "Which animal is it?", "chosen": "A dog.", "rejected": "A cat."},
+    )
     example_settings: ClassVar[dict[str, Any]] = {"of": {"type": "mm_rlhf"}}
     keeps: ClassVar[str] = "What the source in `of` keeps; images and questions as described."
 

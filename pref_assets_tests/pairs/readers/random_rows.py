@@ -115,11 +115,13 @@ MULTIPREF = st.builds(
     ),
     pairs,
 )
+# Ratings are 64-bit floats, which hold whole numbers up to here.
+whole = st.integers(-(2**53), 2**53)
 SHP = st.builds(
     lambda row, sides, more: {**more, **_sides(row, sides, "human_ref_A", "human_ref_B")},
     st.fixed_dictionaries(
         {"history": said, "labels": st.sampled_from([0, 1])},
-        optional={"score_A": st.integers(), "score_B": st.integers(), "score_ratio": st.floats(1, 100)},
+        optional={"score_A": whole, "score_B": whole, "score_ratio": st.floats(1, 100)},
     ),
     pairs,
     extras,
