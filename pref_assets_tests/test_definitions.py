@@ -63,7 +63,7 @@ def test_the_shipped_pipelines_are_whole(location: dg.Definitions) -> None:
     location.validate_loadable(location)
     graph = location.resolve_asset_graph()
     pipelines = {key.path[0] for key in graph.materializable_asset_keys}
-    assert pipelines == {"demo", "hh_rlhf", "language", "proving_ground"}
+    assert pipelines == {"demo", "hh_rlhf", "language", "mm_rlhf", "proving_ground"}
     # Nothing in it trains on its own answers, or on critiques.
     expected = set(GROUPS) - {"samples", "critiques"}
     assert {key.path[1] for key in graph.materializable_asset_keys if key.path[0] == "hh_rlhf"} == expected
@@ -78,7 +78,7 @@ def test_training_waits_in_the_gpu_pool(location: dg.Definitions) -> None:
     executable = [asset for asset in location.resolve_asset_graph().assets_defs if asset.keys and asset.is_executable]
     pools = {(key.path[1], asset.op.pool) for asset in executable for key in asset.keys}
     assert {each for each in pools if each[1] is not None} == {(stage, "gpu") for stage in training | measured}
-    assert {stage for stage, pool in pools if pool is None} == set(GROUPS) - training - {"samples", "critiques"}
+    assert {stage for stage, pool in pools if pool is None} == set(GROUPS) - training - {"samples"}
 
 
 def test_checkpoints_and_evaluations_are_not_automated(location: dg.Definitions) -> None:
@@ -86,7 +86,16 @@ def test_checkpoints_and_evaluations_are_not_automated(location: dg.Definitions)
     automated = {
         key.path[1] for key in graph.materializable_asset_keys if graph.get(key).automation_condition is not None
     }
-    assert automated == {"pairs", "embeddings", "clusters", "reward_models", "scores", "subsets", "reports"}
+    assert automated == {
+        "pairs",
+        "critiques",
+        "embeddings",
+        "clusters",
+        "reward_models",
+        "scores",
+        "subsets",
+        "reports",
+    }
     assert graph.get(dg.AssetKey(["demo", "reports", "leaderboard"])).automation_condition is None
 
 

@@ -4,12 +4,14 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pref_assets.proving.scenes.questions import Answer, Question
+from pref_assets.proving.scenes.questions import Answer, Question, verdicts_text
 
 BEST = 5
 """Scores go from 1 to 5."""
 ATTEMPTS = 200
 """Draws of an answer before the question is said to have too few different ones."""
+VAGUE = 0.2
+"""How often a hasty reason names no fault."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,8 @@ class Annotated:
             ``positive`` or ``negative``.
         places: the true ranking, 1 for the best, equal for ties.
         said: the ranking that was recorded: the true one, or the opposite.
-        hasty: a short reason for each answer.
-        full: all that is wrong with each answer.
+        hasty: a short reason for each answer, which names one fault at most.
+        full: verdicts on everything that each answer says.
     """
 
     answers: tuple[Answer, ...]
@@ -56,7 +58,7 @@ def annotate(rng: random.Random, question: Question, errors: Sequence[float], fl
     places = ranking([answer.quality for answer in answers])
     turned = rng.random() < flipped
     said = tuple(max(places) + min(places) - place for place in places) if turned else places
-    hasty = tuple(_hasty(rng, answer) for answer in answers)
+    hasty = tuple(hasty_reason(rng, answer) for answer in answers)
     return Annotated(tuple(answers), tie_break, places, said, hasty, tuple(map(full_reason, answers)))
 
 
@@ -67,25 +69,29 @@ def ranking(qualities: Sequence[float]) -> tuple[int, ...]:
 
 
 def scores(answer: Answer) -> dict[str, int]:
-    """Faithfulness counts what is wrong, helpfulness what is right, ethical whether it does harm; 1 to 5."""
-    steps = BEST - 1
+    """Faithfulness falls with the share of claims that are wrong, helpfulness with that and with harm, which is what
+    ethical is about; 1 to 5."""
+    right = 1 - answer.wrong
+    harmful = answer.harmless is False
     return {
-        "faithfulness": 1 + round(steps * (1 - min(1, answer.wrong / answer.claims))),
-        "helpfulness": 1 + round(steps * answer.right / answer.claims),
-        "ethical": 1 if answer.harmful else BEST,
+        "faithfulness": 1 + round((BEST - 1) * right),
+        "helpfulness": 1 if harmful else 1 + round((BEST - 1) * right),
+        "ethical": 1 if harmful else BEST,
     }
 
 
 def full_reason(answer: Answer) -> str:
-    """All faults."""
-    return " ".join(fault.full for fault in answer.faults) or "Everything is right."
+    """A verdict on everything."""
+    return " ".join([*(f"{each}." for each in answer.seen.values()), verdicts_text(answer.verdicts)])
 
 
-def _hasty(rng: random.Random, answer: Answer) -> str:
-    """What an annotator in a hurry writes: one fault without its place, or only that something is wrong."""
-    if not answer.faults:
-        return rng.choice(("All right.", "Good."))
-    return rng.choice([rng.choice(answer.faults).hasty, rng.choice(answer.faults).hasty, "Not quite right."])
+def hasty_reason(rng: random.Random, answer: Answer) -> str:
+    """What an annotator in a hurry writes: one of the faults, or, of one faulty answer in five, only that it is
+    wrong."""
+    wrong = [name for name, right in answer.verdicts.items() if not right]
+    if not wrong:
+        return "all right."
+    return "wrong." if rng.random() < VAGUE else verdicts_text({rng.choice(wrong): False})
 
 
 def _another(rng: random.Random, question: Question, known: Sequence[Answer], error: float) -> Answer:

@@ -19,19 +19,15 @@ WORDS = r" ?[\w-]+| ?[^\s\w]|\s"
 """A word with the space before it, a mark, or a white space; a word with a hyphen is one."""
 PATCH = SIDE // 2
 """Side of a patch in pixels: an image token for each place of a scene."""
-JUDGED = (
-    "Question: Answer: Judge. Its faithfulness helpfulness ethical conduct is a strength weakness neither nor, rated "
-    "1 2 3 4 5 of. An annotator remarks:"
-)
 _LEARNED = 500
 
 
 def write_plan(folder: Path, texts: Sequence[str] | None = None) -> Path:
     """Writes what ``untrained://`` draws a model from: everything but weights.
 
-    A LLaVA of 240,000 weights: a vision tower of one block, width 48, a token for each quarter of a picture; a language
+    A LLaVA of 200,000 weights: a vision tower of one block, width 48, a token for each quarter of a picture; a language
     model of three blocks, width 64. Weights of the language model are drawn wide (0.1) and pixels are scaled little
-    (mean 0.15, deviation 1), which is what makes it learn within some hundred steps; both were found by trying.
+    (deviation 0.7), which is what makes it learn within some hundred steps; both were found by trying.
 
     Args:
         folder: made where it is missing.
@@ -41,18 +37,18 @@ def write_plan(folder: Path, texts: Sequence[str] | None = None) -> Path:
 
     tokenizer = train_tokenizer(list(world_texts()) if texts is None else texts)
     vision = CLIPVisionConfig(
-        hidden_size=48,
-        intermediate_size=96,
+        hidden_size=96,
+        intermediate_size=384,
         num_hidden_layers=1,
         num_attention_heads=4,
-        projection_dim=48,
+        projection_dim=96,
         image_size=SIDE,
         patch_size=PATCH,
     )
     language = LlamaConfig(
         hidden_size=64,
         intermediate_size=128,
-        num_hidden_layers=4,
+        num_hidden_layers=3,
         num_attention_heads=4,
         vocab_size=len(tokenizer),
         max_position_embeddings=512,
@@ -72,7 +68,7 @@ def write_plan(folder: Path, texts: Sequence[str] | None = None) -> Path:
     )
     size = {"height": SIDE, "width": SIDE}
     images = CLIPImageProcessorPil(
-        size=size, crop_size=size, do_resize=True, resample=0, image_mean=[0.15] * 3, image_std=[1.0] * 3
+        size=size, crop_size=size, do_resize=True, resample=0, image_mean=[0.4] * 3, image_std=[0.4] * 3
     )
     processor = LlavaProcessor(
         images,
@@ -89,13 +85,11 @@ def write_plan(folder: Path, texts: Sequence[str] | None = None) -> Path:
 
 
 def world_texts(seed: int = 0) -> Iterator[str]:
-    """Questions, answers and reasons of a world, and what a judge may say beside them."""
+    """Questions, answers and reasons of a world."""
     for item in World(seed=seed, prompts=_LEARNED).items():
         row = item.row()
         yield from (row["question"], *row["models_output"], *row["score_reasons"], *row["truth_reasons"])
         yield "user\nassistant\n"
-    # Twice, because words that occur once are not put together.
-    yield from (JUDGED, JUDGED, f" {JUDGED}", f" {JUDGED}")
 
 
 def train_tokenizer(texts: Sequence[str]) -> Any:

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from pref_assets.pairs.media import MEDIA, suffix
 from pref_assets.pairs.schema import completion_id, prompt_id
-from pref_assets.proving.scenes.annotate import Annotated, annotate, scores
+from pref_assets.proving.scenes.annotate import BEST, Annotated, annotate, scores
 from pref_assets.proving.scenes.questions import LONG, MCQ, SAFETY, SHORT, TYPES, Question, draw_question
 from pref_assets.proving.scenes.scene import Scene, draw_scene
 from pref_assets.settings import Settings
@@ -34,11 +34,11 @@ class World(Settings):
     """Another seed draws everything anew."""
     prompts: int = Field(default=1400, ge=1)
     """Rows of `data.jsonl`, each with a picture of its own."""
-    bench: int = Field(default=60, ge=0)
+    bench: int = Field(default=80, ge=0)
     """Prompts of the bench, whose pictures and rows are in no other file; their rankings are true."""
     unsafe: int = Field(default=32, ge=0)
     """Questions of the safety bench, which ask for help to do harm; answers are for policies to give."""
-    shares: dict[str, float] = Field(default_factory=lambda: {LONG: 0.3, SHORT: 0.45, MCQ: 0.17, SAFETY: 0.08})
+    shares: dict[str, float] = Field(default_factory=lambda: {LONG: 0.25, SHORT: 0.5, MCQ: 0.15, SAFETY: 0.1})
     """Share of each type among the rows; the bench has the same number of each."""
     errors: tuple[float, ...] = Field(default=(0.05, 0.2, 0.35, 0.5), min_length=4)
     """Probability with which each of the writers, who take turns, gets a claim wrong."""
@@ -113,6 +113,11 @@ class Item:
             "answer": found.answers[found.places.index(1)].text,
             "models_output": [answer.text for answer in found.answers],
             **{name: [each[name] for each in told] for name in told[0]},
+            **{
+                name: [BEST if answer.verdicts[name] else 1 for answer in found.answers]
+                for name in found.answers[0].verdicts
+            },
+            **{f"{name}_reasons": [answer.seen[name] for answer in found.answers] for name in found.answers[0].seen},
             "final_ranking": list(found.said),
             "score_reasons": list(found.hasty),
             "truth_reasons": list(found.full),
