@@ -19,7 +19,7 @@ LEADERBOARD = Table(
         "metric": Column(pl.String, "What was measured, on the whole held-out set."),
         "name": Column(pl.String, "Checkpoint, score table or baseline."),
         "version": Column(pl.String, "Its version; null for a baseline."),
-        "kind": Column(pl.String, "`policy`, `reward_model`, `score` or `baseline`."),
+        "kind": Column(pl.String, "`policy`, `reward_model`, `critique_reward_model`, `score` or `baseline`."),
         "subset": Column(pl.String, "What a checkpoint was trained on."),
         "pairs": Column(pl.Int64, "How many pairs that is."),
         "control": Column(

@@ -1,18 +1,19 @@
 """The leaderboard as a picture small enough to travel in metadata."""
 
 import io
-from typing import Any
+from typing import Any, get_args
 
 import polars as pl
 
 from pref_assets.evaluation.leaderboard import order
+from pref_assets.training.checkpoint import Kind
 
 PANELS = 4
 """Metrics drawn."""
 DPI = 72
 COLOURS = 12
 """Palette size: with so few a picture takes some five kilobytes."""
-KINDS = {"policy": "#1f6fb4", "reward_model": "#1f6fb4", "score": "#6b4fa0", "baseline": "#9a9a9a"}
+KINDS = {**dict.fromkeys(get_args(Kind), "#1f6fb4"), "score": "#6b4fa0", "baseline": "#9a9a9a"}
 
 
 def plot(board: pl.DataFrame) -> bytes:

@@ -1,6 +1,7 @@
 """Checkpoints side by side, controls, Markdown and picture."""
 
 import io
+from typing import get_args
 
 import polars as pl
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from pref_assets.evaluation.leaderboard import LEADERBOARD, leaderboard, markdown
 from pref_assets.evaluation.plot import plot
 from pref_assets.pairs.schema import EVALUATIONS
-from pref_assets.training.checkpoint import Manifest, Pinned
+from pref_assets.training.checkpoint import Kind, Manifest, Pinned
 
 SUBSETS = {"deita_25": "deita", "random_25": "random", "random_50": "random", "all": "all"}
 
@@ -146,6 +147,13 @@ def test_the_picture_is_small(board):
         assert len(picture.convert("RGB").getcolors(1 << 20)) > 3
     with pytest.raises(ValueError, match="empty"):
         plot(LEADERBOARD.empty())
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_every_kind_of_checkpoint_has_a_point(kind: Kind):
+    frame = EVALUATIONS.frame([result("a", "accuracy", 0.9, 0.85, 0.95), result("b", "accuracy", 0.5, 0.45, 0.55)])
+    manifests = [manifest(name, "deita_25", 10, kind) for name in ("a", "b")]
+    assert plot(leaderboard({"r": frame}, manifests, SUBSETS))
 
 
 def test_a_full_board_still_makes_a_small_picture():
