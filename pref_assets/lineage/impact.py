@@ -31,6 +31,7 @@ class Computed:
         stage, name: which asset.
         at: when, ISO 8601.
         version: of its own table; null where it has none.
+        checkpoint: version of a checkpoint; null of other stages.
         pairs: version of the table of pairs that it read; null where it read none or that is not known.
         inputs: other assets that it read.
     """
@@ -39,6 +40,7 @@ class Computed:
     name: str
     at: str
     version: int | None = None
+    checkpoint: str | None = None
     pairs: int | None = None
     inputs: tuple["Computed", ...] = ()
 
@@ -52,12 +54,14 @@ class History:
         now: the last version of all.
         subsets: for each subset and content hash that a manifest pins, the version that gave it.
         checkpoints: the version that is current of each checkpoint.
+        trained: what each checkpoint was computed from, by name and version.
     """
 
     before: tuple[Computed, ...]
     now: tuple[Computed, ...]
     subsets: Mapping[tuple[str, str], Computed] = field(default_factory=dict)
     checkpoints: Mapping[str, str] = field(default_factory=dict)
+    trained: Mapping[tuple[str, str], Computed] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,8 @@ class Use:
         at: when it was computed, ISO 8601.
         pairs: pairs that it trains, trained or measures on; null where the version's rows are gone.
         tainted: of them, those that hold something withdrawn.
-        through: what else brings withdrawn pairs in: reward models fitted to them, checkpoints trained on them.
+        through: what else brings withdrawn pairs in: reward models fitted to them, checkpoints trained on them, as a
+            start, as a reference, or by scores that they gave.
         unknown: why the counts are not known.
     """
 
@@ -127,15 +132,9 @@ def impact(home: Home, pipeline: str, selectors: Sequence[Selector], history: Hi
         UnknownQueryError: the pipeline has no tables.
     """
     judge = _Judge(PipelineTables.open(home, pipeline), Tombstones(selectors))
-    subsets = tuple(_table(judge.subset, *each) for each in _both(history, "subsets"))
     checkpoints = tuple(_checkpoints(judge, home, pipeline, history))
-    versions = {f"{each.name}@{each.version}": each.before for each in checkpoints}
-    tainted = {name for name, use in versions.items() if use is not None and use.is_tainted}
-
-    def evaluation(computed: Computed) -> Use:
-        return judge.evaluation(computed, tainted)
-
-    evaluations = tuple(_table(evaluation, *each) for each in _both(history, "evaluations"))
+    subsets = tuple(_table(judge.subset, *each) for each in _both(history, "subsets"))
+    evaluations = tuple(_table(judge.evaluation, *each) for each in _both(history, "evaluations"))
     return Impact(pipeline, tuple(str(each) for each in selectors), subsets, checkpoints, evaluations)
 
 
@@ -163,12 +162,14 @@ def _state(before: Use | None, now: Use | None) -> State:
 
 
 def _checkpoints(judge: "_Judge", home: Home, pipeline: str, history: History) -> Iterator[Affected]:
-    found = [
-        (manifest, judge.checkpoint(str(folder), manifest, history)) for folder, manifest in manifests(home, pipeline)
-    ]
-    uses = {(manifest.name, manifest.version): use for manifest, use in found}
-    newest = {manifest.name: manifest.version for manifest, _ in found} | dict(history.checkpoints)
-    for manifest, use in found:
+    found = [(each, *judge.checkpoint(str(folder), each, history)) for folder, each in manifests(home, pipeline)]
+    # What learned from a tainted checkpoint is tainted, and so is what learned from that.
+    while (tainted := {named(each) for each, _, use in found if use.is_tainted}) != judge.checkpoints:
+        judge.checkpoints = tainted
+        found = [(each, computed, replace(use, through=judge.through(computed))) for each, computed, use in found]
+    uses = {(manifest.name, manifest.version): use for manifest, _, use in found}
+    newest = {manifest.name: manifest.version for manifest, _, _ in found} | dict(history.checkpoints)
+    for manifest, _, use in found:
         now = uses.get((manifest.name, newest[manifest.name]))
         current = manifest.version == newest[manifest.name]
         state = _state(use, use)
@@ -177,36 +178,52 @@ def _checkpoints(judge: "_Judge", home: Home, pipeline: str, history: History) -
         yield Affected("checkpoints", manifest.name, manifest.version, use, now, state)
 
 
+def named(manifest: Manifest) -> str:
+    """A version of a checkpoint, as ``<name>@<version>``."""
+    return f"{manifest.name}@{manifest.version}"
+
+
 class _Judge:
-    """Counts what versions used; the tainted pairs of each version of the pairs are found once."""
+    """Counts what versions used; the tainted pairs of each version of the pairs are found once.
+
+    Attributes:
+        checkpoints: versions that are tainted, as ``<name>@<version>``.
+    """
 
     def __init__(self, tables: PipelineTables, stones: Tombstones) -> None:
         self._tables = tables
         self._stones = stones
         self._found: dict[int, pl.Series | str] = {}
+        self.checkpoints: set[str] = set()
 
     def subset(self, computed: Computed) -> Use:
         return self._use(computed, lambda: self._scan("subsets", computed.name, computed.version).filter("selected"))
 
-    def evaluation(self, computed: Computed, checkpoints: set[str]) -> Use:
-        """``checkpoints`` are the tainted ones, as ``<name>@<version>``."""
+    def evaluation(self, computed: Computed) -> Use:
         found = self._use(computed, lambda: self._held_out(computed))
         try:
             names = self._scan("evaluations", computed.name, computed.version).select("checkpoint", "version").unique()
             measured = [f"{name}@{version}" for name, version in names.collect().sort("checkpoint", "version").rows()]
         except _GONE as error:
             return replace(found, unknown=_said(error))
-        through = tuple(f"checkpoints/{each}" for each in measured if each in checkpoints)
-        return replace(found, through=through + found.through)
+        through = tuple(f"checkpoints/{each}" for each in measured if each in self.checkpoints)
+        return replace(found, through=tuple(dict.fromkeys(through + found.through)))
 
-    def checkpoint(self, folder: str, manifest: Manifest, history: History) -> Use:
+    def checkpoint(self, folder: str, manifest: Manifest, history: History) -> tuple[Computed, Use]:
+        """What it was computed from, and what of the data it used."""
         ids = pl.LazyFrame({"pair_id": pl.Series(pair_ids(folder), dtype=pl.String)})
         pinned = manifest.tables.get("pairs")
         made = history.subsets.get((manifest.subset.key[-1], manifest.subset.data_version))
-        inputs = () if made is None else made.inputs
-        version = None if pinned is None else pinned.delta_version
-        computed = Computed("checkpoints", manifest.name, manifest.created, None, version, inputs)
-        return self._criticised(self._use(computed, lambda: ids), manifest, ids)
+        trained = history.trained.get((manifest.name, manifest.version))
+        inputs = tuple(each for known in (made, trained) if known is not None for each in known.inputs)
+        computed = Computed(
+            "checkpoints",
+            manifest.name,
+            manifest.created,
+            pairs=None if pinned is None else pinned.delta_version,
+            inputs=inputs,
+        )
+        return computed, self._criticised(self._use(computed, lambda: ids), manifest, ids)
 
     def _criticised(self, use: Use, manifest: Manifest, ids: pl.LazyFrame) -> Use:
         """The same of a checkpoint that learned from critiques: tainted is also what a withdrawn annotator said of an
@@ -225,7 +242,7 @@ class _Judge:
             return replace(use, tainted=None, pairs=None, unknown=_said(error))
 
     def _use(self, computed: Computed, pairs: Callable[[], pl.LazyFrame]) -> Use:
-        through = tuple(dict.fromkeys(self._through(computed)))
+        through = self.through(computed)
         tainted = self._tainted(computed.pairs)
         if isinstance(tainted, str):
             return Use(computed.at, None, None, through, tainted)
@@ -235,13 +252,22 @@ class _Judge:
             return Use(computed.at, None, None, through, _said(error))
         return Use(computed.at, used.len(), int(used.is_in(tainted.implode()).sum()), through)
 
+    def through(self, computed: Computed) -> tuple[str, ...]:
+        """What brings withdrawn pairs into a version beside the pairs that it holds."""
+        return tuple(dict.fromkeys(self._through(computed)))
+
     def _through(self, computed: Computed) -> Iterator[str]:
         for each in computed.inputs:
             if each.stage in FITTED and each.pairs is not None:
                 tainted = self._tainted(each.pairs)
                 if not isinstance(tainted, str) and tainted.len():
                     yield f"{each.stage}/{each.name}"
-            yield from self._through(each)
+            if each.stage == "checkpoints":
+                # What it learned from in its turn is its own account.
+                if f"{each.name}@{each.checkpoint}" in self.checkpoints:
+                    yield f"checkpoints/{each.name}@{each.checkpoint}"
+            else:
+                yield from self._through(each)
 
     def _tainted(self, version: int | None) -> pl.Series | str:
         """Ids of the tainted pairs of a version of the pairs; why not, where that cannot be said."""

@@ -12,9 +12,9 @@ from pref_assets.lineage.tables import PipelineTables
 from pref_assets.pipeline.naming import asset_key
 
 _LOOKED_AT = 1000
-"""Materializations of a subset among which the one behind a checkpoint is looked for."""
-_FOLLOWED = ("scores", "reward_models")
-"""Stages through which withdrawn pairs reach a subset or an evaluation that does not hold them."""
+"""Materializations of a subset, or a checkpoint, among which a version is looked for."""
+_FOLLOWED = ("scores", "reward_models", "reference_logps", "checkpoints")
+"""Stages through which withdrawn pairs reach what does not hold them."""
 
 
 def history(instance: dg.DagsterInstance, home: Home, pipeline: str, at: datetime | None = None) -> History:
@@ -29,7 +29,7 @@ def history(instance: dg.DagsterInstance, home: Home, pipeline: str, at: datetim
     moment = (at or datetime.now(UTC)).timestamp()
     keys = [asset_key(pipeline, stage, name) for stage in ("subsets", "evaluations") for name in tables.names(stage)]
     found = [manifest for _, manifest in manifests(home, pipeline)]
-    current = {name: known.latest(asset_key(pipeline, "checkpoints", name)) for name in {each.name for each in found}}
+    trained = {name: known.trained(asset_key(pipeline, "checkpoints", name)) for name in {each.name for each in found}}
     return History(
         before=tuple(known.computed(each) for key in keys if (each := known.latest(key, moment)) is not None),
         now=tuple(known.computed(each) for key in keys if (each := known.latest(key)) is not None),
@@ -38,11 +38,8 @@ def history(instance: dg.DagsterInstance, home: Home, pipeline: str, at: datetim
             for name, version in {(each.subset.key[-1], each.subset.data_version) for each in found}
             if (made := known.subset(asset_key(pipeline, "subsets", name), version)) is not None
         },
-        checkpoints={
-            name: str(record.asset_materialization.metadata["version"].value)
-            for name, record in current.items()
-            if record is not None and record.asset_materialization is not None
-        },
+        checkpoints={name: str(versions[0].checkpoint) for name, versions in trained.items() if versions},
+        trained={(name, str(each.checkpoint)): each for name, versions in trained.items() for each in versions[::-1]},
     )
 
 
@@ -52,6 +49,7 @@ class _Known:
     def __init__(self, instance: dg.DagsterInstance, tables: PipelineTables) -> None:
         self._instance = instance
         self._tables = tables
+        self._computed: dict[int, Computed] = {}
 
     def latest(self, key: dg.AssetKey, before: float | None = None) -> dg.EventLogRecord | None:
         wanted = dg.AssetRecordsFilter(asset_key=key, before_timestamp=before)
@@ -65,20 +63,30 @@ class _Known:
                 return self.computed(record)
         return None
 
+    def trained(self, key: dg.AssetKey) -> list[Computed]:
+        """Materializations of a checkpoint, the newest first."""
+        return [self.computed(each) for each in self._instance.fetch_materializations(key, limit=_LOOKED_AT).records]
+
     def computed(self, record: dg.EventLogRecord) -> Computed:
         """An event's asset and, by the data versions of its inputs, the versions of the tables that it read."""
+        if record.storage_id not in self._computed:
+            self._computed[record.storage_id] = self._read(record)
+        return self._computed[record.storage_id]
+
+    def _read(self, record: dg.EventLogRecord) -> Computed:
         found = record.asset_materialization
         assert found is not None
         _, stage, name = found.asset_key.path
         provenance = extract_data_provenance_from_entry(record.event_log_entry)
         versions = {} if provenance is None else dict(provenance.input_data_versions)
         pairs = versions.get(asset_key(self._tables.pipeline, "pairs", "pairs"))
-        own = found.metadata.get("delta_version")
+        own, trained = found.metadata.get("delta_version"), found.metadata.get("version")
         return Computed(
             stage,
             name,
             datetime.fromtimestamp(record.timestamp, UTC).isoformat(timespec="seconds"),
             version=own.value if isinstance(own, dg.IntMetadataValue) else None,
+            checkpoint=str(trained.value) if stage == "checkpoints" and trained is not None else None,
             pairs=None
             if pairs is None
             else self._version(asset_key(self._tables.pipeline, "pairs", "pairs"), pairs.value),

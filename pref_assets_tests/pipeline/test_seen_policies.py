@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from pref_assets.models.tiny_vision import tiny_llava
+from pref_assets.pipeline.withdraw import impact_of
 from pref_assets_tests.pipeline.conftest import Lab, write_rows
 from pref_assets_tests.pipeline.test_images import rows
 
@@ -33,7 +34,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Lab:
                 "hard": {"type": "ifd", **reads},
                 "moved": {"type": "implicit_reward", "checkpoint": "mm", "reference": "llava"},
             },
-            "subsets": {"all": {"type": "all"}},
+            "subsets": {"all": {"type": "all"}, "two": {"type": "random", "budget": 2}},
             "reference_logps": {"llava": reads},
             "checkpoints": {
                 "mm": {
@@ -46,7 +47,15 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Lab:
                     "batch_pairs": 3,
                     "epochs": 2,
                     "learning_rate": 0.01,
-                }
+                },
+                # Its gaps are rewards of the policy above, which saw every pair.
+                "after": {
+                    "type": "policy",
+                    "subset": "two",
+                    "base": "llava",
+                    "objective": {**mm_dpo, "delta": "moved"},
+                    "lora": {"r": 4, "last_layers": 1},
+                },
             },
         },
     )
@@ -81,6 +90,21 @@ def test_the_first_loss_is_that_of_the_reference_and_its_own_likelihood(done: La
     losses_of_epochs = [sum(each["loss"] for each in steps[i : i + 2]) for i in (0, 2)]
     assert len(steps) == 4
     assert losses_of_epochs[1] < losses_of_epochs[0]
+
+
+def test_a_withdrawn_pair_taints_a_policy_through_the_rewards_of_another(done: Lab) -> None:
+    pairs = done.read("pairs", "pairs").filter(pl.col("split") == "train")
+    two = done.read("subsets", "two").filter("selected")["pair_id"]
+    outside = pairs.filter(~pl.col("pair_id").is_in(two.implode()))["pair_id"][0]
+    found = {each.name: each for each in impact_of(done.instance, done.home, "seen", [f"pair:{outside}"]).all}
+    used = {name: each.before for name, each in found.items()}
+    assert found["two"].state == "unaffected"
+    assert found["mm"].state == found["after"].state == "tainted"
+    mm, after = used["mm"], used["after"]
+    assert mm is not None
+    assert after is not None
+    assert (mm.pairs, mm.tainted, mm.through) == (pairs.height, 1, ())
+    assert (after.pairs, after.tainted, after.through) == (2, 0, (f"checkpoints/mm@{folder(done).name}",))
 
 
 def test_the_policys_reward_is_read_with_the_images(done: Lab) -> None:
