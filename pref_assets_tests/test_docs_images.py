@@ -1,5 +1,7 @@
-"""``docs/images.md``: its examples are valid, and the pages it points to are there."""
+"""``docs/images.md`` and ``docs/mm_rlhf.md``: their examples are valid, what they name is there, and figures are those
+that were measured."""
 
+import importlib.util
 import re
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,15 @@ from pydantic import TypeAdapter
 
 from pref_assets.pipeline.spec import PipelineSpec
 
-DOCS = Path(__file__).parent.parent / "docs"
-PAGE = (DOCS / "images.md").read_text()
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = {name: (DOCS / name).read_text() for name in ("images.md", "mm_rlhf.md")}
+PAGE = PAGES["images.md"]
 BLOCKS: list[tuple[str, Any]] = [
-    block for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL) for block in yaml.safe_load(text).items()
+    block
+    for page in PAGES.values()
+    for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    for block in yaml.safe_load(text).items()
 ]
 
 
@@ -34,7 +41,31 @@ def test_the_tests_it_names_are_there() -> None:
     assert {name for name in named if name not in tests} == set()
 
 
-def test_the_pages_it_points_to_are_there() -> None:
-    files = set(re.findall(r"\]\(([\w/.]+)(?:#[\w-]*)?\)", PAGE))
+@pytest.mark.parametrize("name", PAGES)
+def test_the_pages_it_points_to_are_there(name: str) -> None:
+    files = set(re.findall(r"\]\(([\w/.]+)(?:#[\w-]*)?\)", PAGES[name]))
     assert len(files) > 2
-    assert {name for name in files if not (DOCS / name).is_file()} == set()
+    assert {each for each in files if not (DOCS / each).is_file()} == set()
+
+
+def test_the_tables_of_the_scene_world_are_what_was_measured() -> None:
+    spec = importlib.util.spec_from_file_location("scene_world", ROOT / "benchmarks" / "scene_world.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    shown = module.show(DOCS / "measured" / "scene_world.csv")
+    assert shown.count("\n| ") > 20
+    assert shown.strip() in PAGES["mm_rlhf.md"]
+
+
+def test_the_assets_it_names_are_in_the_pipeline() -> None:
+    text = (ROOT / "pref_assets" / "defs" / "mm_rlhf" / "defs.yaml").read_text()
+    entries = {
+        each for block in yaml.safe_load(text)["attributes"].values() if isinstance(block, dict) for each in block
+    }
+    told = re.findall(
+        r"`(?:checkpoints|embeddings|clusters|subsets|critiques|scores|evaluations)/(\w+)`", PAGES["mm_rlhf.md"]
+    )
+    assert len(told) > 8
+    assert set(told) <= entries
