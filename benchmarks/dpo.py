@@ -266,7 +266,8 @@ def run_ours(size: Size, steps: int, device: str, clock: Clock) -> None:
 
     from pref_assets.training.loop import Loop
     from pref_assets.training.objectives import DPO
-    from pref_assets.training.pair_batches import Batches, PairData, PartData
+    from pref_assets.training.pair_batches import Batches
+    from pref_assets.training.pair_data import PairData, PartData
     from pref_assets.training.policy import PolicyCheckpoint
     from pref_assets.training.state import WorkFolder
 

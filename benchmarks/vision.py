@@ -164,7 +164,8 @@ def run(name: str, steps: int, device: str, checkpointing: bool) -> dict[str, An
     from pref_assets.training.logprobs import completion_logps, shares_prompts
     from pref_assets.training.loop import Loop
     from pref_assets.training.objectives import MMDPO
-    from pref_assets.training.pair_batches import Batches, PairData, PartData
+    from pref_assets.training.pair_batches import Batches
+    from pref_assets.training.pair_data import PairData, PartData
     from pref_assets.training.policy import Lora, PolicyCheckpoint, starting_policy
     from pref_assets.training.state import WorkFolder
 

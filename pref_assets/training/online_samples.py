@@ -18,7 +18,7 @@ from pref_assets.models.vision import Sight
 from pref_assets.training.data import Encoded
 from pref_assets.training.logprobs import completion_logps
 from pref_assets.training.objectives.live import LiveSamples
-from pref_assets.training.pair_batches import PairData, PartData
+from pref_assets.training.pair_data import PairData, PartData
 
 if TYPE_CHECKING:
     import torch

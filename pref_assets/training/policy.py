@@ -121,7 +121,8 @@ def _trainable(
 
     from pref_assets.models.loading import load_reader, pick_device
     from pref_assets.training.online_samples import STEPS, LiveSampler
-    from pref_assets.training.pair_batches import Batches, check_start, pair_data
+    from pref_assets.training.pair_batches import Batches
+    from pref_assets.training.pair_data import check_start, pair_data
 
     objective = config.objective
     check_columns(rows, objective)

@@ -26,7 +26,8 @@ from pref_assets.training.objectives.kernel import check_columns
 from pref_assets.training.objectives.live import LiveSamples
 from pref_assets.training.online.sampling import OnlineSamples, distinct_answers, drawn_rows
 from pref_assets.training.online_samples import STEPS, LiveSampler
-from pref_assets.training.pair_batches import Batches, pair_data
+from pref_assets.training.pair_batches import Batches
+from pref_assets.training.pair_data import pair_data
 from pref_assets.training.policy import Lora, adapted
 from pref_assets.training.reference import ReferenceLogps
 from pref_assets.training.views.parts import edit_last, last_text

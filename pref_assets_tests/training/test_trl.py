@@ -6,7 +6,8 @@ import torch
 from pref_assets.models.loading import load_causal_lm, load_tokenizer
 from pref_assets.training.logprobs import completion_logps
 from pref_assets.training.objectives import DPO
-from pref_assets.training.pair_batches import pair_data, pair_micro_batches
+from pref_assets.training.pair_batches import pair_micro_batches
+from pref_assets.training.pair_data import pair_data
 from pref_assets_tests.training.conftest import make_rows
 
 trl = pytest.importorskip("trl", reason="TRL is a development dependency")

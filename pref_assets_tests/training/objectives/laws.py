@@ -9,7 +9,8 @@ import torch
 
 from pref_assets.models.loading import load_causal_lm, load_tokenizer
 from pref_assets.training.objectives.kernel import Objective, PairLosses, Pairs, Sequences
-from pref_assets.training.pair_batches import Batches, PairData, pair_data
+from pref_assets.training.pair_batches import Batches
+from pref_assets.training.pair_data import PairData, pair_data
 from pref_assets.training.policy import Lora, adapted
 from pref_assets.training.reference import ReferenceLogps
 

@@ -15,7 +15,8 @@ from pref_assets.training.errors import TrainingDataError
 from pref_assets.training.objectives import DPO
 from pref_assets.training.objectives.dpo_losses import LOSSES, SORTED, LossType
 from pref_assets.training.objectives.kernel import Pairs, Sequences, check_columns
-from pref_assets.training.pair_batches import Batches, pair_data
+from pref_assets.training.pair_batches import Batches
+from pref_assets.training.pair_data import pair_data
 from pref_assets_tests.training.conftest import make_rows
 from pref_assets_tests.training.objectives.pairs import make_pairs, tensor
 from pref_assets_tests.training.objectives.test_every_objective import known

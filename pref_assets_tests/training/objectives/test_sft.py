@@ -6,7 +6,8 @@ from pref_assets.models.loading import load_causal_lm, load_reader
 from pref_assets.pairs.schema import REFERENCE_LOGPS
 from pref_assets.training.logprobs import completion_logps
 from pref_assets.training.objectives import CPO, SFT
-from pref_assets.training.pair_batches import Batches, pair_data
+from pref_assets.training.pair_batches import Batches
+from pref_assets.training.pair_data import pair_data
 from pref_assets_tests.training.conftest import make_rows
 from pref_assets_tests.training.objectives.pairs import make_pairs
 

@@ -19,7 +19,8 @@ import torch
 from pref_assets.models.loading import load_causal_lm, load_tokenizer
 from pref_assets.training.data import Encoded
 from pref_assets.training.objectives import BCO, CPO, DPO, KTO, ORPO, Objective
-from pref_assets.training.pair_batches import Batches, PairData, pair_data
+from pref_assets.training.pair_batches import Batches
+from pref_assets.training.pair_data import PairData, pair_data
 from pref_assets.training.reference import ReferenceLogps
 from pref_assets_tests.training.conftest import make_rows
 from pref_assets_tests.training.objectives.test_every_objective import known
