@@ -12,6 +12,7 @@ from pref_assets.pairs.readers.helpsteer2 import HelpSteer2Source
 from pref_assets.pairs.readers.helpsteer3 import HelpSteer3Source
 from pref_assets.pairs.readers.hh_rlhf import HhRlhfSource
 from pref_assets.pairs.readers.icai import IcaiSource
+from pref_assets.pairs.readers.image_contrast import ImageContrastSource
 from pref_assets.pairs.readers.llama_factory import LlamaFactoryAlpacaSource
 from pref_assets.pairs.readers.llama_factory_sharegpt import LlamaFactorySharegptSource
 from pref_assets.pairs.readers.mm_rlhf import MmRlhfSource
@@ -49,6 +50,7 @@ SourceConfig = Annotated[
     | MmRlhfSource
     | RlaifVSource
     | MultiImageSource
+    | ImageContrastSource
     | IcaiSource
     | ArenaSource
     | CompletionsSource
@@ -56,6 +58,7 @@ SourceConfig = Annotated[
     Field(discriminator="type"),
 ]
 """Data sets' own formats first, then those for data of one's own."""
-MultiImageSource.model_rebuild(_types_namespace={"SourceConfig": SourceConfig})  # it reads what another source reads
+for _around in (MultiImageSource, ImageContrastSource):  # they read what another source reads
+    _around.model_rebuild(_types_namespace={"SourceConfig": SourceConfig})
 
 __all__ = ["CompletionsSource", "HhRlhfSource", "Records", "Source", "SourceConfig", "TrlSource"]

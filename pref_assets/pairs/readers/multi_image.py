@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from string import Formatter
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import polars as pl
 from pydantic import Field, model_validator
@@ -13,13 +13,11 @@ from pydantic import Field, model_validator
 from pref_assets.pairs.images import Images
 from pref_assets.pairs.media import MediaStore
 from pref_assets.pairs.messages import IMAGE, base_role, decode, encode
-from pref_assets.pairs.readers.base import Records, Source, parsed
+from pref_assets.pairs.readers.around import AroundSource
+from pref_assets.pairs.readers.base import Records, parsed
 from pref_assets.pairs.readers.collage import Box, as_png, grid, grid_box, inset, inset_box
 from pref_assets.pairs.readers.record import BadRowError, Record, Turn
 from pref_assets.settings import digest
-
-if TYPE_CHECKING:
-    from pref_assets.pairs.readers import SourceConfig
 
 Layout = Literal["sequence", "grid", "picture_in_picture"]
 METADATA = "multi_image"
@@ -30,10 +28,9 @@ _QUESTIONS = {
     "grid": "In picture {place}, counted row by row from the top left, {question}",
     "picture_in_picture": "In the small picture in the middle, {question}",
 }
-_SHARED = ("location", "licence", "homepage", "max_bad_share", "image_folder", "image_limits", "limits")
 
 
-class MultiImageSource(Source):
+class MultiImageSource(AroundSource):
     """Puts the image of every row of another source among unrelated ones of the same batch, as MIA-DPO does (Liu et
     al., arXiv:2410.17637, section 3): answers and votes stay true, and a model that looks at another image errs.
 
@@ -56,8 +53,6 @@ class MultiImageSource(Source):
     keeps: ClassVar[str] = "What the source in `of` keeps; images and questions as described."
 
     type: Literal["multi_image"] = "multi_image"
-    of: "SourceConfig"
-    """The source whose rows are read. Its location, images and limits are this one's, and written in one of the two."""
     layout: Layout = "sequence"
     """How images are put together."""
     least: int = Field(default=2, ge=2, le=9)
@@ -73,19 +68,6 @@ class MultiImageSource(Source):
     """Share of the outer picture's sides that the inner one takes; 16 of 24 patches in MIA-DPO's rule."""
     seed: int = Field(default=0, ge=0)
     """Seed of what is drawn."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_location(cls, values: Any) -> Any:
-        """What both sources have is written once, on either level."""
-        if not isinstance(values, dict) or not isinstance(values.get("of"), dict):
-            return values
-        inner = values["of"]
-        for name in _SHARED:
-            if name in values and name in inner and values[name] != inner[name]:
-                raise ValueError(f"`{name}` is said twice, and not the same; say it once")
-        shared = {name: each[name] for each in (inner, values) for name in _SHARED if name in each}
-        return {**values, **shared, "of": {**inner, **shared}}
 
     @model_validator(mode="after")
     def _sensible(self) -> Self:
@@ -111,16 +93,6 @@ class MultiImageSource(Source):
     def asked(self) -> str:
         """What becomes of a question."""
         return self.question if self.question is not None else _QUESTIONS[self.layout]
-
-    def records(self, row: dict[str, Any], uri: str) -> list[Record]:
-        """As the source in ``of`` reads the row, before images are put together."""
-        return self.of.records(row, uri)
-
-    def beside(self) -> list[tuple[str, str]]:
-        return self.of.beside()
-
-    def shows_images(self) -> bool:
-        return True
 
     def read_each(self, frames: Iterable[pl.DataFrame], media: MediaStore | None = None) -> Iterator[Records]:
         """Records of the frames of a batch, which are held together: every row's image may stand beside any other's.

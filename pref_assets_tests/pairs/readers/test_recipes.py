@@ -1,6 +1,9 @@
 """The recipes in ``docs/recipes``: each is a valid pipeline, and reads the real data to the numbers it should."""
 
+import gzip
+import json
 import re
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -221,3 +224,20 @@ def test_nlvr_reasons_say_what_is_seen() -> None:
     right = reasons["rationale"].str.ends_with("The answer is right.").sum()
     assert right == 989
     assert reasons["rationale"].str.contains(r"^The boxes hold \d+, \d+, \d+ things: \d+ black, \d+ yellow, ").all()
+
+
+@needs_data
+def test_nlvr_images_are_compared_where_raters_disagree_about_them() -> None:
+    """Counted anew from the rows: a sentence's images, one called true by most raters and one called false."""
+    lines = gzip.decompress((DATA / "nlvr" / "dev.json.gz").read_bytes()).splitlines()
+    won: dict[str, list[int]] = defaultdict(list)
+    for row in map(json.loads, lines):
+        said = list(row["evals"].values())
+        won[row["sentence"]].append(said.count("true") - said.count("false"))
+    expected = sum(min(16, 2 * sum(w > 0 for w in each) * sum(w < 0 for w in each)) for each in won.values())
+    votes = read("nlvr_images").records.votes
+    between = votes.filter(pl.col("prompt_id").is_null())
+    # Six sentences were shown with one image twice, or more; an image is not compared with itself.
+    assert expected - 20 < between.height <= expected
+    assert between.height > 900
+    assert votes.height - between.height == 4882
