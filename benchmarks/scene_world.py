@@ -110,25 +110,39 @@ def measure(seeds: Sequence[int], parts: Sequence[str], out: Path) -> None:
 
 def show(path: Path) -> str:
     """Means over seeds with the smallest and largest, as Markdown tables."""
-    found: dict[tuple[str, str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    found: dict[tuple[str, ...], list[float]] = defaultdict(list)
     for row in csv.DictReader(path.open(encoding="utf-8")):
-        found[row["part"], row["flipped"], row["arm"]][row["measure"]].append(float(row["value"]))
-    lines = []
-    for part, measures in (
-        ("reward", ("acc", "acc_plus")),
-        ("noise", ("beta", "delta_positive", "acc", "acc_plus", "answered")),
-    ):
-        lines += [f"| flipped | arm | {' | '.join(measures)} |", "| --- | --- |" + " ---: |" * len(measures)]
-        for (of, flipped, arm), values in found.items():
-            if of == part:
-                shown = " | ".join(_spread(values[each]) for each in measures)
-                lines.append(f"| {flipped} | {arm} | {shown} |")
-        lines.append("")
+        found[row["part"], row["flipped"], row["arm"], row["measure"]].append(float(row["value"]))
+
+    def spread(*key: str) -> str:
+        return _spread(found.get(key, []))
+
+    lines = ["| learned from | ACC | ACC+ | ACC, shuffled images | ACC, no images |"]
+    lines += ["| --- |" + " ---: |" * 4]
+    for arm in dict.fromkeys(arm for part, _, arm, _ in found if part == "reward" and "images" not in arm):
+        values = [spread("reward", "0.0", arm, each) for each in ("acc", "acc_plus")]
+        values += [spread("reward", "0.0", f"{arm}, images {each}", "acc") for each in ("shuffled", "none")]
+        lines.append(f"| {arm} | {' | '.join(values)} |")
+    lines += ["", "| flipped | | right labels | wrong labels |", "| --- | --- | ---: | ---: |"]
+    shares = dict.fromkeys(share for part, share, _, _ in found if part == "noise")
+    for share in shares:
+        for measure, name in (("delta_positive", "share with δ > 0"), ("beta", "mean β")):
+            values = [spread("noise", share, f"labels {each}", measure) for each in ("right", "wrong")]
+            lines.append(f"| {float(share):.0%} | {name} | {' | '.join(values)} |")
+    lines += [
+        "",
+        "| flipped | policy | ACC of its log-ratio | ACC+ | answers rightly |",
+        "| --- | --- |" + " ---: |" * 3,
+    ]
+    for share in shares:
+        for policy in POLICIES:
+            values = [spread("noise", share, policy, each) for each in ("acc", "acc_plus", "answered")]
+            lines.append(f"| {float(share):.0%} | `{policy}` | {' | '.join(values)} |")
     return "\n".join(lines)
 
 
 def _spread(values: Sequence[float]) -> str:
-    return f"{statistics.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})" if values else ""
+    return f"{statistics.mean(values):.3f} ({min(values):.3f}-{max(values):.3f})" if values else ""
 
 
 def main() -> None:
