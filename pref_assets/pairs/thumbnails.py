@@ -5,6 +5,9 @@ import io
 
 from pref_assets.pairs.media import MEDIA, MediaStore
 
+LOSSLESS = 32
+"""Pixels of a side up to which nothing of an image is left out: it is small as it is, and would be unrecognisable."""
+
 
 def thumbnail(data: bytes, side: int, quality: int) -> str:
     """An image as a ``data:`` URI of a WebP no side of which has more than ``side`` pixels; its first frame, on white.
@@ -20,7 +23,7 @@ def thumbnail(data: bytes, side: int, quality: int) -> str:
     small = Image.new("RGB", whole.size, "white")
     small.paste(whole, mask=whole if whole.mode == "RGBA" else None)
     stream = io.BytesIO()
-    small.save(stream, "WEBP", quality=quality, method=6)
+    small.save(stream, "WEBP", quality=quality, method=6, lossless=max(small.size) <= LOSSLESS)
     return f"data:image/webp;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
