@@ -18,6 +18,7 @@ from pref_assets.scoring import MeasuredScorer, Scorer, ScorerConfig
 from pref_assets.selection import Selector, SelectorConfig, Sequence
 from pref_assets.selection.budget import Budget, BudgetField
 from pref_assets.settings import Settings
+from pref_assets.training.worker import Silent
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=48)]
 OWN = "own"
@@ -167,19 +168,6 @@ def _scored(settings: Scorer, pool: Pool) -> pl.DataFrame:
         return settings.combine(pool, items)
     settings.measure(items, settings.sources(pool), measured.append, Silent())
     return settings.combine(pool, items.select("id").join(pl.concat(measured), on="id", maintain_order="left"))
-
-
-class Silent:
-    """A reporter that keeps quiet."""
-
-    def log(self, message: str) -> None:
-        pass
-
-    def progress(self, done: int, total: int, unit: str) -> None:
-        pass
-
-    def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        pass
 
 
 def _prepared(ground: Ground, spec: ProvingSpec, settings: Selector) -> Pool | Exception:

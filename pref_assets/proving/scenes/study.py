@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +33,7 @@ from pref_assets.training.job import Job
 from pref_assets.training.jobs import critique_reward_job, policy_job
 from pref_assets.training.policy import load_policy
 from pref_assets.training.reference import ReferenceLogps, reference_logps, reference_rows
+from pref_assets.training.worker import Silent
 
 MODEL = "untrained://pref_assets/data/tiny_llava"
 PIPELINE, CAPTIONS = "scenes", "captions"
@@ -59,20 +60,6 @@ class Accuracy:
     acc: float
     acc_plus: float
     pairs: int
-
-
-@dataclass
-class _Quiet:
-    losses: list[float] = field(default_factory=list)
-
-    def log(self, message: str) -> None:
-        pass
-
-    def progress(self, done: int, total: int, unit: str) -> None:
-        pass
-
-    def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        self.losses.append(values["loss"])
 
 
 class Study:
@@ -212,7 +199,7 @@ class Study:
             params={"key": key, "sources": scorer.sources(pool)},
         )
         with self.home.current():
-            measure(job, _Quiet())
+            measure(job, Silent())
         return scorer.combine(pool, Store(self.home.store).read(scorer.kind, key, items["id"]))
 
     def accuracy(self, scores: pl.DataFrame, pairs: pl.DataFrame) -> Accuracy:
@@ -288,7 +275,7 @@ class Study:
             params={"folder": folder, "version": version},
         )
         with self.home.current():
-            reference_logps(job, _Quiet())
+            reference_logps(job, Silent())
         return reference_rows(Store(self.home.store), reference, items["id"].to_list(), version)["logp"]
 
     def _rows(self, ids: pl.Series, **more: Any) -> pl.DataFrame:
@@ -304,7 +291,7 @@ class Study:
 
     def _run(self, name: str, job: Job) -> Path:
         with self.home.current():
-            folder = Path(worker.run(job, _Quiet())["folder"])
+            folder = Path(worker.run(job, Silent())["folder"])
         self.take(name, folder)
         return folder
 
