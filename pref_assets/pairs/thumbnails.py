@@ -6,7 +6,7 @@ import io
 from pref_assets.pairs.media import MEDIA, MediaStore
 
 LOSSLESS = 32
-"""Pixels of a side up to which nothing of an image is left out: it is small as it is, and would be unrecognisable."""
+"""Pixels of a side up to which nothing of an image is left out: it would not be recognised any more."""
 
 
 def thumbnail(data: bytes, side: int, quality: int) -> str:
@@ -17,13 +17,14 @@ def thumbnail(data: bytes, side: int, quality: int) -> str:
     from PIL import Image
 
     with Image.open(io.BytesIO(data)) as image:
+        lossless = max(image.size) <= min(LOSSLESS, side)
         image.draft("RGB", (2 * side, 2 * side))
         image.thumbnail((side, side))
         whole = image.convert("RGBA") if image.has_transparency_data else image.convert("RGB")
     small = Image.new("RGB", whole.size, "white")
     small.paste(whole, mask=whole if whole.mode == "RGBA" else None)
     stream = io.BytesIO()
-    small.save(stream, "WEBP", quality=quality, method=6, lossless=max(small.size) <= LOSSLESS)
+    small.save(stream, "WEBP", quality=quality, method=6, lossless=lossless)
     return f"data:image/webp;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
