@@ -123,7 +123,7 @@ def _images(uris: list[str], media: MediaStore, settings: Gallery) -> Iterator[s
         if data is None:
             yield f'<p class="away">{html.escape(uri)}</p>'
         else:
-            source = thumbnail(data, settings.side, settings.quality)
+            source = thumbnail(data, settings.side, settings.quality, exact=True)
             yield f'<img src="{source}" alt="image {place} of the prompt" title="{html.escape(uri)}">'
     if len(uris) > settings.images:
         yield f'<p class="away">and {len(uris) - settings.images} more</p>'

@@ -5,19 +5,21 @@ import io
 
 from pref_assets.pairs.media import MEDIA, MediaStore
 
-LOSSLESS = 32
-"""Pixels of a side up to which nothing of an image is left out: it would not be recognised any more."""
+TINY = 32
+"""Pixels of a side up to which an image can be kept exactly."""
 
 
-def thumbnail(data: bytes, side: int, quality: int) -> str:
+def thumbnail(data: bytes, side: int, quality: int, exact: bool = False) -> str:
     """An image as a ``data:`` URI of a WebP no side of which has more than ``side`` pixels; its first frame, on white.
 
-    The same image gives the same text. Raises ``OSError`` where the bytes are no image.
+    With ``exact``, an image of at most ``TINY`` pixels a side keeps every one of them: it would not be recognised
+    otherwise where it is shown large. The same image gives the same text. Raises ``OSError`` where the bytes are no
+    image.
     """
     from PIL import Image
 
     with Image.open(io.BytesIO(data)) as image:
-        lossless = max(image.size) <= min(LOSSLESS, side)
+        lossless = exact and max(image.size) <= min(TINY, side)
         image.draft("RGB", (2 * side, 2 * side))
         image.thumbnail((side, side))
         whole = image.convert("RGBA") if image.has_transparency_data else image.convert("RGB")

@@ -124,7 +124,9 @@ def noise(seed: int, width: int = 300, height: int = 200) -> bytes:
 
 @pytest.mark.parametrize("side", [16, 32, 64, 400])
 def test_pictures_fit_however_many_and_however_noisy(side: int) -> None:
-    rows = [(f"Row {row} says much. " * 30, [noise(row * 10 + each, side, side) for each in range(5)]) for row in range(9)]
+    rows = [
+        (f"Row {row} says much. " * 30, [noise(row * 10 + each, side, side) for each in range(5)]) for row in range(9)
+    ]
     shown = pictures(rows).md_str or ""
     assert len(shown) <= metadata.THUMBNAIL_BYTES + 4 * 2
     assert [f"Row {row} says" in shown for row in range(9)] == [True] * 5 + [False] * 4
