@@ -11,7 +11,7 @@ from pydantic import Field
 
 from pref_assets.inspection.gallery_page import CARD, PAGE, SIDE
 from pref_assets.pairs.media import MediaStore
-from pref_assets.pairs.thumbnails import stored, thumbnail
+from pref_assets.pairs.thumbnails import is_tiny, stored, thumbnail
 from pref_assets.pool import Pool, seeded_hash
 from pref_assets.settings import Settings
 
@@ -124,7 +124,8 @@ def _images(uris: list[str], media: MediaStore, settings: Gallery) -> Iterator[s
             yield f'<p class="away">{html.escape(uri)}</p>'
         else:
             source = thumbnail(data, settings.side, settings.quality, exact=True)
-            yield f'<img src="{source}" alt="image {place} of the prompt" title="{html.escape(uri)}">'
+            kind = ' class="tiny"' if is_tiny(data) else ""
+            yield f'<img{kind} src="{source}" alt="image {place} of the prompt" title="{html.escape(uri)}">'
     if len(uris) > settings.images:
         yield f'<p class="away">and {len(uris) - settings.images} more</p>'
 

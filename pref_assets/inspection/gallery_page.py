@@ -24,8 +24,8 @@ header p { margin: 2px 0 16px; color: var(--soft); }
 article { display: grid; grid-template-columns: 300px 1fr; gap: 16px; margin-bottom: 14px; padding: 14px;
   background: var(--card); border: 1px solid var(--line); border-radius: 8px; }
 figure { margin: 0; display: flex; flex-wrap: wrap; gap: 6px; align-content: flex-start; }
-figure img { min-width: 6rem; max-width: 100%; height: auto; image-rendering: pixelated;
-  border: 1px solid var(--line); border-radius: 4px; }
+figure img { max-width: 100%; height: auto; border: 1px solid var(--line); border-radius: 4px; }
+figure img.tiny { width: 6rem; image-rendering: pixelated; }
 .away { margin: 0; color: var(--soft); overflow-wrap: anywhere; }
 .text { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; }
 .prompt { font-weight: 600; margin-bottom: 8px; }

@@ -9,6 +9,14 @@ TINY = 32
 """Pixels of a side up to which an image can be kept exactly."""
 
 
+def is_tiny(data: bytes) -> bool:
+    """Whether no side of an image has more than ``TINY`` pixels. Raises ``OSError`` where the bytes are no image."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(data)) as image:
+        return max(image.size) <= TINY
+
+
 def thumbnail(data: bytes, side: int, quality: int, exact: bool = False) -> str:
     """An image as a ``data:`` URI of a WebP no side of which has more than ``side`` pixels; its first frame, on white.
 

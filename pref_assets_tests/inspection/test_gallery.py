@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from pref_assets.inspection.gallery import Gallery, page
+from pref_assets.inspection.gallery import Gallery, _images, page
 from pref_assets.pairs.media import MediaError, MediaStore
 from pref_assets.pairs.merge import PairsSettings, merge
 from pref_assets.pairs.readers.mm_rlhf import MmRlhfSource
@@ -113,3 +113,12 @@ def test_pairs_without_images_are_not_shown_and_lost_ones_are_an_error(tmp_path:
     media.path(uri).unlink()
     with pytest.raises(MediaError, match="read the source again"):
         drawn(pool, media)
+
+
+def test_only_tiny_images_are_shown_larger_than_they_are(tmp_path: Path) -> None:
+    media = MediaStore(tmp_path)
+    for side, tag in ((16, '<img class="tiny" src="data:'), (200, '<img src="data:')):
+        stream = io.BytesIO()
+        Image.new("RGB", (side, side), "red").save(stream, "PNG")
+        [shown] = _images([media.put(stream.getvalue())], media, Gallery())
+        assert shown.startswith(tag)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pref_assets.pairs.media import MediaError, MediaStore
-from pref_assets.pairs.thumbnails import stored, thumbnail
+from pref_assets.pairs.thumbnails import TINY, is_tiny, stored, thumbnail
 
 
 def opened(uri: str) -> Image.Image:
@@ -28,6 +28,11 @@ def test_no_side_is_longer_and_none_is_made_larger(size: tuple[int, int], small:
     uri = thumbnail(png(Image.new("RGB", size, "red")), 64, 55)
     assert opened(uri).size == small
     assert thumbnail(png(Image.new("RGB", size, "red")), 64, 55) == uri
+
+
+def test_an_image_is_tiny_by_its_longest_side() -> None:
+    sizes = [(TINY, TINY), (TINY + 1, 1), (1, TINY + 1)]
+    assert [is_tiny(png(Image.new("RGB", size, "red"))) for size in sizes] == [True, False, False]
 
 
 def test_a_tiny_image_keeps_every_pixel() -> None:
