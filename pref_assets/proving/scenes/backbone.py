@@ -5,16 +5,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pref_assets.models.tiny_vision import TEMPLATE
 from pref_assets.pairs.messages import IMAGE
 from pref_assets.proving.scenes.scene import SIDE
 from pref_assets.proving.scenes.world import World
 
 END, START = "<|im_end|>", "<|im_start|>"
-TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n{% for part in message.content %}"
-    "{% if part.type == 'image' %}<image>{% else %}{{ part.text }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 WORDS = r" ?[\w-]+| ?[^\s\w]|\s"
 """A word with the space before it, a mark, or a white space; a word with a hyphen is one."""
 PATCH = SIDE // 2

@@ -69,15 +69,14 @@ class Study:
         pool: pairs, answers, prompts and critiques; ``splits`` and labels as a pipeline has them.
     """
 
-    def __init__(self, world: World, folder: Path, test: float = 0.2, model: str = MODEL) -> None:
+    def __init__(self, world: World, folder: Path, test: float = 0.2) -> None:
         """Reads the world's rows as a pipeline would.
 
         Args:
             folder: for pictures, stored numbers and checkpoints; the same one again goes on from there.
             test: share of prompts that are held out.
-            model: what is trained, drawn from nothing.
         """
-        self.home, self.model = Home(folder), model
+        self.home = Home(folder)
         items = list(world.items())
         self._items: dict[str, Item] = {row["prompt_id"]: item for item in items for row in item.truth()}
         write_images(items, folder / IMAGES)
@@ -130,7 +129,7 @@ class Study:
             "batch_pairs": 16,
             "learning_rate": 3e-3,
         }
-        return self._policy(CAPTIONS, ids, {**given, **settings}, ReferenceLogps(model=self.model, max_length=256))
+        return self._policy(CAPTIONS, ids, {**given, **settings}, ReferenceLogps(model=MODEL, max_length=256))
 
     def take(self, name: str, folder: Path) -> None:
         """Uses a checkpoint of another study in the same folder."""
@@ -140,7 +139,7 @@ class Study:
         """A reward model that starts at the captions and learns from all train pairs, or the first ``pairs``."""
         given = {
             "subset": "all",
-            "model": self.model,
+            "model": MODEL,
             "start": CAPTIONS,
             "critiques": critiques,
             "lora": None,
@@ -164,7 +163,7 @@ class Study:
         """A policy on all train pairs that starts at the captions, which are its reference too. ``delta``: the scores
         that the objective names."""
         given = {"objective": objective, "batch_pairs": 16, "learning_rate": 3e-4, "start": CAPTIONS}
-        reference = ReferenceLogps(model=self.model, max_length=256, checkpoint=CAPTIONS)
+        reference = ReferenceLogps(model=MODEL, max_length=256, checkpoint=CAPTIONS)
         scores = {} if delta is None else {objective["delta"]: delta}
         return self._policy(name, self.pairs("train")["pair_id"], {**given, **settings}, reference, scores)
 
@@ -213,7 +212,7 @@ class Study:
         """How often the truly better answer has the larger log-ratio of policy and captions, and ACC+ of that."""
         items = completion_items(self.pool.only(pairs["pair_id"].to_list()), seen=True)
         logps = [
-            self._logps(ReferenceLogps(model=self.model, max_length=256, checkpoint=each), items)
+            self._logps(ReferenceLogps(model=MODEL, max_length=256, checkpoint=each), items)
             for each in (policy, CAPTIONS)
         ]
         ratio = dict(zip(items["id"], logps[0] - logps[1], strict=True))

@@ -1,11 +1,16 @@
 """A world in process: its pairs are those of a pipeline, flips turn labels and nothing that is measured, and what the
 policy says is held against the scene."""
 
+from pathlib import Path
+
 import polars as pl
 import pytest
+import yaml
 
+import pref_assets
 from pref_assets.proving.scenes.study import EXPANDED, Accuracy, Study, _is_right
 from pref_assets.proving.scenes.world import World
+from pref_assets.synthesis.critiques.template import TemplateCritiques
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +33,11 @@ def test_critiques(studies: tuple[Study, Study]):
     # The template says what annotators noted and scored, and they miss nothing: the truth.
     assert said["expanded"].sort("completion_id")["critique"].equals(said["truth"].sort("completion_id")["critique"])
     assert said["raw"]["critique"].str.len_chars().max() < said["expanded"]["critique"].str.len_chars().max()
-    assert set(EXPANDED.names) == set()
+
+
+def test_critiques_are_expanded_as_in_the_shipped_pipeline():
+    text = (Path(pref_assets.__file__).parent / "defs" / "mm_rlhf" / "defs.yaml").read_text()
+    assert TemplateCritiques.model_validate(yaml.safe_load(text)["attributes"]["critiques"]["expanded"]) == EXPANDED
 
 
 def test_accuracy_is_by_the_truth(studies: tuple[Study, Study]):
