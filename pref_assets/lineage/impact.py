@@ -164,7 +164,7 @@ def _state(before: Use | None, now: Use | None) -> State:
 def _checkpoints(judge: "_Judge", home: Home, pipeline: str, history: History) -> Iterator[Affected]:
     found = [(each, *judge.checkpoint(str(folder), each, history)) for folder, each in manifests(home, pipeline)]
     # What learned from a tainted checkpoint is tainted, and so is what learned from that.
-    while (tainted := {named(each) for each, _, use in found if use.is_tainted}) != judge.checkpoints:
+    while (tainted := {_named(each) for each, _, use in found if use.is_tainted}) != judge.checkpoints:
         judge.checkpoints = tainted
         found = [(each, computed, replace(use, through=judge.through(computed))) for each, computed, use in found]
     uses = {(manifest.name, manifest.version): use for manifest, _, use in found}
@@ -178,7 +178,7 @@ def _checkpoints(judge: "_Judge", home: Home, pipeline: str, history: History) -
         yield Affected("checkpoints", manifest.name, manifest.version, use, now, state)
 
 
-def named(manifest: Manifest) -> str:
+def _named(manifest: Manifest) -> str:
     """A version of a checkpoint, as ``<name>@<version>``."""
     return f"{manifest.name}@{manifest.version}"
 

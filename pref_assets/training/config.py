@@ -29,9 +29,7 @@ class Training(Settings):
     weight_decay: float = Field(default=0.0, ge=0, le=1)
     """Of AdamW."""
     adam_epsilon: float = Field(default=1e-8, gt=0, le=0.1)
-    """Of AdamW: what is added to the root of the mean square by which a gradient is divided. With the usual 1e-8 tiny
-    gradients move a weight as far as large ones, and words that never occur drift away from all others; 1e-4 keeps them
-    where a model learns from nothing."""
+    """Of AdamW: what is added to the root of the mean square by which a gradient is divided."""
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Gradients with a larger norm are scaled down to it."""
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
